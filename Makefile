@@ -1,0 +1,52 @@
+# Two commands: `make demo` and `make test`. Each makes .venv and installs what is pinned.
+PYTHON ?= python3
+PY := .venv/bin/python
+PORT ?= 8000
+
+.PHONY: help demo demo-reset stop test test-long lint install dev clean-var
+
+help:
+	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
+	@echo "make demo-reset  the same, starting over"
+	@echo "make stop        stop everything of this checkout"
+	@echo "make test        all checks and tests (DATABASE_URL=... for another server)"
+	@echo "make test-long   the long drills as well"
+
+.venv/runtime: requirements.txt
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt 2>&1 | grep -v "^WARNING: Location" || true
+	@$(PY) -c "import django, psycopg, django_q, unfold, granian" && touch $@
+
+.venv/dev: requirements.txt requirements-dev.txt
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt 2>&1 | grep -v "^WARNING: Location" || true
+	@$(PY) -c "import pytest, ruff, mypy" && touch $@ .venv/runtime
+
+install: .venv/runtime
+dev: .venv/dev
+
+demo: .venv/runtime
+	@PORT=$(PORT) $(PY) manage.py demo
+
+demo-reset: .venv/runtime stop
+	@PORT=$(PORT) $(PY) manage.py demo --reset
+
+stop:
+	@test -x $(PY) && $(PY) -m aiqsync.stop || true
+
+lint: .venv/dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: lint
+	$(PY) manage.py makemigrations --check --dry-run
+	AIQSYNC_PRODUCTION=1 SECRET_KEY=$$($(PY) -c "import secrets; print(secrets.token_urlsafe(60))") \
+	  LINK_KEY=$$($(PY) -c "import secrets; print(secrets.token_urlsafe(40))") \
+	  SEAL_KEYS=$$($(PY) -c "from cryptography.fernet import Fernet as F; print(F.generate_key().decode())") \
+	  ALLOWED_HOSTS=example.org $(PY) -m django check --deploy --fail-level WARNING --settings aiqsync.settings
+	$(PY) -m pytest $(ARGS)
+
+test-long: lint
+	AIQSYNC_LONG=1 $(PY) -m pytest $(ARGS)

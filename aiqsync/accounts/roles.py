@@ -1,0 +1,46 @@
+"""What each role may do. One table; the admin, the pages and the tests read it."""
+
+from django.db import models
+
+
+class Role(models.TextChoices):
+    OWNER = "owner", "Owner"
+    OPERATOR = "operator", "Operator"
+    MANAGER = "manager", "Manager"
+    MARKETING = "marketing", "Marketing"
+    ANALYST = "analyst", "Analyst"
+    STAFF = "staff", "Staff"
+    FINANCE = "finance", "Finance"
+
+
+# Act -> roles. "view" acts open pages, the others change something.
+_ALL = frozenset(Role)
+_RUN = frozenset({Role.OWNER, Role.OPERATOR})
+ACTS: dict[str, frozenset[Role]] = {
+    "home.view": _ALL - {Role.STAFF},
+    "integrations.view": _RUN | {Role.MANAGER, Role.ANALYST},
+    "integrations.change": _RUN,
+    "stores.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.MARKETING, Role.FINANCE},
+    "stores.change": _RUN,
+    "programme.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.MARKETING, Role.FINANCE},
+    "programme.change": _RUN,
+    "personas.view": _ALL,
+    "personas.change": _RUN | {Role.MANAGER},
+    "points.view": _ALL,
+    "points.adjust": _RUN | {Role.MANAGER},
+    "discounts.view": _ALL - {Role.STAFF},
+    "discounts.change": _RUN | {Role.MARKETING},
+    "redemptions.view": _ALL - {Role.STAFF},
+    "redemptions.revert": _RUN | {Role.MANAGER},
+    "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
+    "members.view": frozenset({Role.OWNER}),
+    "members.change": frozenset({Role.OWNER}),
+    "keys.view": _RUN,
+    "keys.change": frozenset({Role.OWNER}),
+    "audit.view": frozenset({Role.OWNER}),
+}
+
+
+def may(role: str | None, act: str) -> bool:
+    """True when `role` may do `act`. An act that is not in the table is a mistake, not a no."""
+    return role in ACTS[act]

@@ -1,0 +1,20 @@
+"""Is this process alive, and is the whole installation ready? Plain views: a load balancer asks them every second."""
+
+from django.db import connection
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+
+from integrations.models import Heartbeat
+
+
+def alive(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"alive": True})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """200 when the database answers; the age of the newest worker heartbeat is shown beside it, in seconds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    beat = Heartbeat.objects.order_by("-at").first()
+    age = round((timezone.now() - beat.at).total_seconds()) if beat else None
+    return JsonResponse({"ready": True, "worker_heartbeat_age_s": age})

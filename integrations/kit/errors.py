@@ -1,0 +1,59 @@
+"""Errors named for what happens next. `message` is a sentence for the merchant, `detail` is for the log."""
+
+
+class VendorError(Exception):
+    """Base of everything a vendor can do to us."""
+
+    kind = "vendor_error"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class BadCredentials(VendorError):
+    """The vendor refuses us (401, 403, OAuth errors): pause the credential, tell the merchant which setting."""
+
+    kind = "bad_credentials"
+
+    def __init__(self, message: str, *, setting: str = "", detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.setting = setting
+
+
+class TryLater(VendorError):
+    """429, 5xx or no answer: wait `after_s` seconds (None: our own back-off), then try again."""
+
+    kind = "try_later"
+
+    def __init__(self, message: str, *, after_s: float | None = None, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.after_s = after_s
+
+
+class UnexpectedAnswer(VendorError):
+    """Not what the vendor's documentation says: stop this stream, keep the cursor."""
+
+    kind = "unexpected_answer"
+
+
+class Unsupported(VendorError):
+    """The vendor cannot do this: do not try; the capability table says so."""
+
+    kind = "unsupported"
+
+
+class NotFound(VendorError):
+    """The vendor knows no such record (404 on a single record)."""
+
+    kind = "not_found"
+
+
+class BadRow(Exception):
+    """One row is garbled: it is kept with `reason`, the others go on."""
+
+    def __init__(self, reason: str, *, external_id: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.external_id = external_id

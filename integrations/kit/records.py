@@ -1,0 +1,92 @@
+"""Neutral records: what every vendor's rows become.
+
+Named tuples, because a page of them goes into COPY as it stands: the field order is the column order of
+`integrations/landing.py`. Money is integer cents, times are aware UTC, text is never None.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class LocationRecord(NamedTuple):
+    external_id: str
+    name: str
+    street: str = ""
+    city: str = ""
+    state: str = ""  # ISO 3166-2 part, "BC"
+    postal_code: str = ""
+    country: str = ""  # ISO alpha-2
+    phone: str = ""
+    time_zone: str = ""  # IANA name; empty: unknown
+    active: bool = True
+
+
+class PricingGroupRecord(NamedTuple):
+    external_id: str
+    name: str
+    description: str = ""
+    deleted: bool = False
+
+
+class CustomerRecord(NamedTuple):
+    external_id: str
+    first_name: str = ""
+    last_name: str = ""
+    phone: str = ""  # E.164, or empty when the number is not valid
+    phone_raw: str = ""  # as the vendor has it
+    email: str = ""  # lower case, or empty when it is not an address
+    email_raw: str = ""
+    birth_date: date | None = None
+    street: str = ""
+    city: str = ""
+    state: str = ""
+    postal_code: str = ""
+    country: str = ""
+    pricing_group: str = ""  # external id
+    do_not_contact: bool | None = None
+    disabled: bool = False
+    merged_into: str = ""  # external id of the surviving customer
+    version: int = 0
+    modified_at: datetime | None = None
+
+
+class LineRecord(NamedTuple):
+    number: int  # 1, 2, ... within the sale
+    product_id: str = ""
+    sku: str = ""
+    name: str = ""
+    category: str = ""
+    brand: str = ""
+    quantity: Decimal = Decimal(1)  # negative on a refund; grams for weight goods
+    unit: str = ""  # "" for pieces, "g" for weight goods
+    list_price: Decimal = Decimal(0)  # per unit, in the currency's main unit, four places
+    unit_price: Decimal = Decimal(0)  # per unit, as sold, before tax
+    total_cents: int = 0  # as sold, before tax; negative on a refund
+    discount_cents: int = 0  # list minus sold, positive is a discount
+    cost_cents: int | None = None  # of the whole line
+
+
+class SaleRecord(NamedTuple):
+    external_id: str
+    kind: str = "sale"  # "sale" or "refund"
+    number: str = ""  # printed on the back office's invoice
+    receipt: str = ""  # printed on the customer's receipt
+    original_id: str = ""  # external id of the sale a refund belongs to; "" while unknown
+    location_id: str = ""  # external id
+    customer_id: str = ""  # external id; "" is an anonymous sale
+    employee_id: str = ""
+    employee_name: str = ""
+    sold_at: datetime | None = None
+    fulfilment: str = ""  # "in_store", "delivery", "pickup" or "" unknown
+    lines_cents: int = 0  # sum of the lines as sold, before tax
+    discount_cents: int = 0  # cart discounts, before and after tax, positive is a discount
+    tax_cents: int = 0
+    total_cents: int = 0  # to pay, with tax; negative on a refund
+    net_cents: int = 0  # paid without tax, net of every discount: what points are earned on
+    payments: str = ""  # method names, comma-separated; "" is unknown
+    discounts: str = "[]"  # JSON [{"name", "cents"}] of cart discounts; known from details only
+    has_details: bool = False  # the vendor's per-sale details went into this record
+    currency: str = ""  # ISO 4217; "" is the account's
+    lines: tuple[LineRecord, ...] = ()
+    needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""

@@ -1,0 +1,77 @@
+"""A stream: six declared attributes and one pure function. No loop, no HTTP, no database in the vendor folder.
+
+The walk over pages is the stream's `pages` object (`kit/pages.py`): it yields `Page`s, each with the cursor that is
+right once the page has been saved. Whoever pulls saves page and cursor in one transaction.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pull may know besides the cursor. `now` is the moment this pull began, on our clock."""
+
+    now: datetime
+    identity: str  # the vendor's company
+    locations: tuple[str, ...] = ()  # external ids to read, for streams that go by location
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    history_days: int = 365
+    region: str = "US"  # for phone numbers without a country code
+    currency: str = ""
+
+
+class Page(NamedTuple):
+    rows: list[Any]  # vendor rows, undecided whether good or bad
+    cursor: dict[str, Any]  # valid once this page is saved
+    done: int  # how far this pull is, in the units of `total`
+    total: int | None  # None: unknown
+    note: str = ""  # what is being read, for the progress line
+
+
+class Pages(Protocol):
+    def walk(
+        self, client: "Client", stream: type["Stream"], context: Context, cursor: dict[str, Any]
+    ) -> Iterator[Page]: ...
+
+
+class Stream:
+    """Base of all streams. Subclass, declare, and write `parse`."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    record: ClassVar[type]
+    path: ClassVar[str]  # format string: {identity}, {location}
+    pages: ClassVar[Pages]
+    interval_s: ClassVar[int] = 20  # shortest time between two pulls; grows with the number of locations
+    per_location: ClassVar[bool] = False
+    history: ClassVar[bool] = False  # its first pull reads the past, which takes a while
+    after: ClassVar[tuple[str, ...]] = ()  # streams whose first pull must be done before this one starts
+
+    @staticmethod
+    def row_id(row: Any) -> str:
+        """The vendor's id of a row as text, or "" when it has none."""
+        found = row.get("Id") if isinstance(row, dict) else None
+        return str(found) if found is not None else ""
+
+    @staticmethod
+    def parse(row: Any, context: Context) -> Any:
+        """Vendor row in, neutral record out; `BadRow` if it cannot be."""
+        raise NotImplementedError
+
+    # Details: a second call for single rows. A stream without them leaves these alone.
+
+    @classmethod
+    def details_reason(cls, record: Any, context: Context) -> str:
+        """Why this record's details are needed, or ""."""
+        return ""
+
+    @classmethod
+    def fetch_details(cls, client: "Client", record: Any, context: Context) -> Any:
+        """The record completed by the vendor's details. May raise what the client raises, or `BadRow`."""
+        return record

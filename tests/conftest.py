@@ -1,0 +1,36 @@
+"""Shared set-up: the embedded test server, loopback only, plain `make_*` functions in factories.py."""
+
+import atexit
+import socket
+
+import pytest
+
+
+def pytest_configure(config):
+    """The tests' own cluster answers before Django asks for it; whoever started it stops it."""
+    from django.conf import settings
+
+    if settings.EMBEDDED and settings.EMBEDDED.ensure():
+        atexit.register(settings.EMBEDDED.stop)
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch):
+    """A test that reaches out of this machine is a mistake."""
+    real = socket.socket.connect
+
+    def connect(self, address):
+        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+            raise AssertionError(f"A test tried to reach {address}.")
+        return real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(autouse=True)
+def no_account_left_behind():
+    from aiqsync.accounts.tenancy import set_current_account
+
+    set_current_account(None)
+    yield
+    set_current_account(None)

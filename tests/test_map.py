@@ -1,0 +1,88 @@
+"""The house: its floors, its files, its tenants."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from aiqsync.accounts.tenancy import NoCurrentAccount, TenantKey, TenantModel, acting_in
+
+from .factories import make_account, make_persona, make_store
+
+ROOT = Path(__file__).resolve().parent.parent
+TENANTS = [model for model in apps.get_models() if issubclass(model, TenantModel)]
+
+
+def test_floors():
+    done = subprocess.run([ROOT / ".venv/bin/lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_no_file_is_past_one_subject():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    long = {
+        n: c
+        for n in listed
+        if "migrations" not in n and (c := len((ROOT / n).read_text().splitlines())) > 600
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("model", TENANTS, ids=lambda m: m.__name__)
+def test_default_manager_refuses_without_an_account(model):
+    with pytest.raises(NoCurrentAccount):
+        model.objects.all()
+
+
+@pytest.mark.parametrize("model", TENANTS, ids=lambda m: m.__name__)
+def test_references_inside_an_account_carry_it(model, db):
+    """Each TenantKey has a database constraint with both columns, and no single-column one."""
+    columns = {f.column for f in model._meta.concrete_fields if isinstance(f, TenantKey)}
+    columns |= {
+        f.column
+        for f in model._meta.concrete_fields
+        if f.is_relation and issubclass(f.related_model, TenantModel) and f.name != "account"
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_constraint c
+               JOIN LATERAL unnest(c.conkey) k ON true JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k
+               WHERE c.contype = 'f' AND c.conrelid = %s::regclass GROUP BY c.oid""",
+            [model._meta.db_table],
+        )
+        pairs = [set(row[0]) for row in cursor.fetchall()]
+    for column in columns:
+        assert {"account_id", column} in pairs, f"{model.__name__}.{column} may point into another account"
+
+
+@pytest.mark.django_db
+def test_another_accounts_rows_are_not_there():
+    ours, theirs = make_account(), make_account("Other Co")
+    make_store(theirs)
+    make_persona(theirs, phone="+16045550199")
+    with acting_in(ours.pk):
+        for model in TENANTS:
+            if model.__name__ != "Programme":
+                assert not model.objects.exists(), model
+
+
+def test_unscoped_is_used_where_it_is_known():
+    """Who works around the tenant's manager is on this list; a new place is added on purpose, with its reason."""
+    known = {
+        "aiqsync/accounts/": "the ground floor itself",
+    }
+    listed = subprocess.run(
+        ["git", "grep", "-l", r"\.unscoped", "--", "*.py", ":!tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    unknown = [name for name in listed if not name.startswith(tuple(known)) and name not in KNOWN_UNSCOPED]
+    assert not unknown
+
+
+KNOWN_UNSCOPED: dict[str, str] = {}
