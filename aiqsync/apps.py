@@ -11,9 +11,10 @@ class WiringConfig(AppConfig):
     verbose_name = "aiqsync"
 
     def ready(self) -> None:
-        from . import checks, sync  # noqa: F401
+        from . import checks, sync, watchdog  # noqa: F401
 
         sync.install()
+        watchdog.listen()
 
 
 class MerchantAdminConfig(admin_apps.AdminConfig):

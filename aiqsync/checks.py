@@ -22,7 +22,7 @@ def seal_keys(app_configs, **kwargs):
             return [
                 Error(
                     "A key in SEAL_KEYS is not a Fernet key.",
-                    hint="Make one: python -c 'from cryptography.fernet import Fernet as F; print(F.generate_key().decode())'",
+                    hint="Make one with cryptography's Fernet.generate_key().",
                     id="aiqsync.E002",
                 )
             ]
@@ -49,7 +49,7 @@ def queue_times(app_configs, **kwargs):
                 id="aiqsync.E004",
             )
         )
-    if settings.SYNC_SLICE_S >= settings.SYNC_LEASE_S or settings.SYNC_LEASE_S >= q["timeout"]:
+    if settings.SYNC_SLICE_S >= settings.SYNC_LEASE_S or q["timeout"] <= settings.SYNC_LEASE_S:
         errors.append(
             Error(
                 "A sync's slice must be shorter than its lease, and the lease shorter than the task's time-out.",

@@ -43,7 +43,8 @@ def _binary(name: str) -> str:
     path = root / "pginstall18" / "bin" / name
     if not path.exists():
         raise EmbeddedError(
-            "The embedded PostgreSQL is not installed for this Python. Run `make install`, or name a server in DATABASE_URL."
+            "The embedded PostgreSQL is not installed for this Python. "
+            "Run `make install`, or name a server in DATABASE_URL."
         )
     return str(path)
 
@@ -80,9 +81,7 @@ class Cluster:
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         )  # fmt: skip
         if done.returncode and not quiet:
-            raise EmbeddedError(
-                f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-600:]}"
-            )
+            raise EmbeddedError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-600:]}")
         return done
 
     def answers(self) -> bool:
@@ -147,9 +146,7 @@ class Cluster:
                 conf.write("\ninclude 'aiqsync.conf'\n")
         settings = SETTINGS + (TEST_SETTINGS if self.test else "")
         conf = self.data / "aiqsync.conf"
-        conf.write_text(
-            f"{settings}unix_socket_directories = '{self.socket_dir}'\nunix_socket_permissions = 0700\n"
-        )
+        conf.write_text(f"{settings}unix_socket_directories = '{self.socket_dir}'\nunix_socket_permissions = 0700\n")
         conf.chmod(0o644)
         if not self.test:
             print(
@@ -164,9 +161,10 @@ class Cluster:
             adder = shutil.which("useradd") or "/usr/sbin/useradd"
             try:
                 subprocess.run(
-                    [adder, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-                    check=True, capture_output=True,
-                )  # fmt: skip
+                    [adder, "--system", "--user-group", "--no-create-home", "--shell=/usr/sbin/nologin", SYSTEM_USER],
+                    check=True,
+                    capture_output=True,
+                )
                 user = pwd.getpwnam(SYSTEM_USER)
             except (OSError, subprocess.CalledProcessError, KeyError) as error:
                 raise EmbeddedError(

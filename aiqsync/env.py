@@ -44,7 +44,5 @@ def secret(name: str) -> str:
     if value := env.str(name, default=""):
         return value
     if PRODUCTION:
-        raise ImproperlyConfigured(
-            f"{name} is not set. In production every secret comes from the environment."
-        )
+        raise ImproperlyConfigured(f"{name} is not set. In production every secret comes from the environment.")
     return _made_secrets()[name]

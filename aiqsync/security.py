@@ -1,4 +1,7 @@
-"""The content policy: everything from our own host; eval is Alpine's (Unfold's menus need it), inline script is nobody's."""
+"""The content policy: everything from our own host.
+
+Eval is Alpine's (Unfold's menus need it); inline script is nobody's.
+"""
 
 from collections.abc import Callable
 

@@ -139,9 +139,7 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=True)
-    SECURE_PROXY_SSL_HEADER = (
-        ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=True) else None
-    )
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=True) else None
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
@@ -193,9 +191,7 @@ CARD_BASE_URLS = {
     slug: url.rstrip("/") for slug in ("cova",) if (url := env.str(f"{slug.upper()}_BASE_URL", default=""))
 }
 # Calls a minute to a vendor's service: unset is the card's own limit, 0 switches pacing off.
-CARD_RATES = {
-    slug: env.int(f"{slug.upper()}_RATE") for slug in ("cova",) if f"{slug.upper()}_RATE" in os.environ
-}
+CARD_RATES = {slug: env.int(f"{slug.upper()}_RATE") for slug in ("cova",) if f"{slug.upper()}_RATE" in os.environ}
 
 UNFOLD = {
     "SITE_TITLE": "aiqsync",

@@ -122,9 +122,7 @@ def navigation(request: HttpRequest) -> list[dict]:
                 {
                     "title": title,
                     "separator": True,
-                    "items": [
-                        {"title": name, "icon": icon, "link": reverse(route)} for name, icon, route in items
-                    ],
+                    "items": [{"title": name, "icon": icon, "link": reverse(route)} for name, icon, route in items],
                 }
             )
     return groups

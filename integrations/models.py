@@ -22,9 +22,7 @@ class Origin(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "platform", "identity"], name="origin_once"
-            ),
+            models.UniqueConstraint(fields=["account", "platform", "identity"], name="origin_once"),
             tenant_parent("origin"),
         ]
 
@@ -64,20 +62,12 @@ class Credential(TenantModel):
 
     connection = TenantKey(Connection, related_name="credentials")
     origin = TenantKey(Origin, null=True, related_name="credentials")
-    values = models.JSONField(
-        default=dict, help_text="What is not secret, by field name."
-    )
+    values = models.JSONField(default=dict, help_text="What is not secret, by field name.")
     secrets = SealedField(null=True)
     token = SealedField(null=True)
-    state = models.CharField(
-        max_length=12, choices=CredentialState, default=CredentialState.DRAFT
-    )
-    message = models.TextField(
-        blank=True, help_text="The sentence for the merchant, when something is wrong."
-    )
-    setting = models.CharField(
-        max_length=40, blank=True, help_text="The field the sentence is about."
-    )
+    state = models.CharField(max_length=12, choices=CredentialState, default=CredentialState.DRAFT)
+    message = models.TextField(blank=True, help_text="The sentence for the merchant, when something is wrong.")
+    setting = models.CharField(max_length=40, blank=True, help_text="The field the sentence is about.")
     checked_at = models.DateTimeField(null=True)
     connected_at = models.DateTimeField(null=True)
     secrets_at = models.DateTimeField(null=True)
@@ -117,9 +107,7 @@ class Location(TenantModel):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["origin", "external_id"], name="location_once"
-            ),
+            models.UniqueConstraint(fields=["origin", "external_id"], name="location_once"),
             tenant_parent("location"),
         ]
 
@@ -136,11 +124,7 @@ class PricingGroup(TenantModel):
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["origin", "external_id"], name="pricing_group_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["origin", "external_id"], name="pricing_group_once")]
 
     def __str__(self) -> str:
         return self.name
@@ -173,9 +157,7 @@ class Customer(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["origin", "external_id"], name="customer_once"
-            ),
+            models.UniqueConstraint(fields=["origin", "external_id"], name="customer_once"),
             tenant_parent("customer"),
         ]
 
@@ -224,6 +206,7 @@ class Sale(TenantModel):
     has_details = models.BooleanField(default=False)
     currency = models.CharField(max_length=3, blank=True)
     line_count = models.PositiveIntegerField(default=0)
+    lines_digest = models.CharField(max_length=32, blank=True, help_text="Tells a changed line without reading lines.")
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -273,9 +256,7 @@ class SaleLine(TenantModel):
     cost_cents = models.BigIntegerField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["sale", "number"], name="sale_line_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["sale", "number"], name="sale_line_once")]
 
 
 class StreamState(TenantModel):
@@ -286,9 +267,7 @@ class StreamState(TenantModel):
     enabled = models.BooleanField(default=True)
     cursor = models.JSONField(default=dict)
     next_due = models.DateTimeField(default=timezone.now)
-    read_until = models.DateTimeField(
-        null=True, help_text="Everything the POS had at this moment has been read."
-    )
+    read_until = models.DateTimeField(null=True, help_text="Everything the POS had at this moment has been read.")
     first_done_at = models.DateTimeField(null=True)
     last_success_at = models.DateTimeField(null=True)
     failures = models.PositiveIntegerField(default=0, help_text="In a row.")
@@ -297,16 +276,10 @@ class StreamState(TenantModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["credential", "stream"], name="stream_once"
-            ),
+            models.UniqueConstraint(fields=["credential", "stream"], name="stream_once"),
             tenant_parent("streamstate"),
         ]
-        indexes = [
-            models.Index(
-                fields=["next_due"], name="stream_due", condition=Q(enabled=True)
-            )
-        ]
+        indexes = [models.Index(fields=["next_due"], name="stream_due", condition=Q(enabled=True))]
 
     def __str__(self) -> str:
         return self.stream
@@ -329,9 +302,7 @@ class SyncRun(TenantModel):
     manual = models.BooleanField(default=False)
     token = models.CharField(max_length=32, blank=True)
     lease_until = models.DateTimeField(null=True)
-    attempts = models.PositiveIntegerField(
-        default=0, help_text="Deliveries that ended without saving a page."
-    )
+    attempts = models.PositiveIntegerField(default=0, help_text="Deliveries that ended without saving a page.")
     takeovers = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
@@ -346,9 +317,7 @@ class SyncRun(TenantModel):
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(null=True)
     progress_note = models.CharField(max_length=200, blank=True)
-    seconds = models.JSONField(
-        default=dict, help_text="Time spent: fetch, parse, land, points."
-    )
+    seconds = models.JSONField(default=dict, help_text="Time spent: fetch, parse, land, points.")
     error = models.CharField(max_length=40, blank=True)
     message = models.TextField(blank=True)
     detail = models.TextField(blank=True)
@@ -364,9 +333,7 @@ class SyncRun(TenantModel):
         ]
         indexes = [
             models.Index(fields=["stream", "-id"], name="run_stream_latest"),
-            models.Index(
-                fields=["lease_until"], name="run_lease", condition=Q(status="running")
-            ),
+            models.Index(fields=["lease_until"], name="run_lease", condition=Q(status="running")),
         ]
         verbose_name = "sync run"
 
@@ -377,24 +344,16 @@ class RefusedRow(TenantModel):
     origin = TenantKey(Origin, related_name="refused_rows")
     stream = models.CharField(max_length=40)
     external_id = models.CharField(max_length=100, blank=True)
-    key = models.CharField(
-        max_length=100, help_text="The row's id, or a hash of the row when it has none."
-    )
+    key = models.CharField(max_length=100, help_text="The row's id, or a hash of the row when it has none.")
     reason = models.TextField()
-    row = models.JSONField(
-        null=True, help_text="The row, without what the card redacts."
-    )
+    row = models.JSONField(null=True, help_text="The row, without what the card redacts.")
     times = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField(default=timezone.now)
     last_at = models.DateTimeField(default=timezone.now)
     solved_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["origin", "stream", "key"], name="refused_row_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["origin", "stream", "key"], name="refused_row_once")]
         indexes = [
             models.Index(
                 fields=["origin", "-last_at"],

@@ -41,9 +41,7 @@ class SealedField(models.TextField):
         try:
             return json.loads(box().decrypt(value.encode()))
         except InvalidToken as error:
-            raise CannotUnseal(
-                "The stored secret does not open with this installation's SEAL_KEYS."
-            ) from error
+            raise CannotUnseal("The stored secret does not open with this installation's SEAL_KEYS.") from error
 
     def get_lookup(self, name: str):
         if name == "isnull":

@@ -58,12 +58,8 @@ class Programme(TenantModel):
         help_text="Sales of earlier days earn nothing. Empty: every sale since a member's own start.",
     )
     exclude_tax = models.BooleanField("Don't accrue tax dollars", default=True)
-    rounding = models.CharField(
-        "Round points", max_length=8, choices=Rounding, default=Rounding.OFF
-    )
-    refunds = models.CharField(
-        "Points on refund", max_length=12, choices=Refunds, default=Refunds.KEEP
-    )
+    rounding = models.CharField("Round points", max_length=8, choices=Rounding, default=Rounding.OFF)
+    refunds = models.CharField("Points on refund", max_length=12, choices=Refunds, default=Refunds.KEEP)
     expire_days = models.PositiveIntegerField(
         "Days until points expire",
         null=True,
@@ -76,9 +72,7 @@ class Programme(TenantModel):
         verbose_name = verbose_name_plural = "loyalty programme"
         constraints = [
             models.UniqueConstraint(fields=["account"], name="programme_once"),
-            models.CheckConstraint(
-                condition=Q(points_per_100__gte=0), name="programme_rate"
-            ),
+            models.CheckConstraint(condition=Q(points_per_100__gte=0), name="programme_rate"),
         ]
 
     def __str__(self) -> str:
@@ -88,9 +82,7 @@ class Programme(TenantModel):
 class Persona(TenantModel):
     """A shopper of one account. `contact_id` is what the API calls him, for ever."""
 
-    contact_id = models.UUIDField(
-        "contact ID", default=uuid.uuid4, unique=True, editable=False
-    )
+    contact_id = models.UUIDField("contact ID", default=uuid.uuid4, unique=True, editable=False)
     first_name = models.CharField(max_length=200, blank=True)
     last_name = models.CharField(max_length=200, blank=True)
     phone = models.CharField(max_length=20, blank=True)
@@ -176,9 +168,7 @@ class Enrolment(TenantModel):
     persona = TenantKey(Persona, on_delete=models.CASCADE, related_name="enrolments")
     ground = models.CharField(max_length=12, choices=Ground)
     from_date = models.DateField()
-    user = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     note = models.CharField(max_length=200, blank=True)
     at = models.DateTimeField(default=timezone.now)
 
@@ -197,12 +187,8 @@ class Wallet(TenantModel):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                condition=Q(balance__gte=0), name="wallet_not_negative"
-            ),
-            models.UniqueConstraint(
-                fields=["account", "persona"], name="wallet_account_persona"
-            ),
+            models.CheckConstraint(condition=Q(balance__gte=0), name="wallet_not_negative"),
+            models.UniqueConstraint(fields=["account", "persona"], name="wallet_account_persona"),
         ]
 
 
@@ -239,16 +225,10 @@ class Discount(TenantModel):
 
     number = models.PositiveIntegerField("discount id", editable=False)
     internal_name = models.CharField(max_length=120, help_text="Only staff see it.")
-    name = models.CharField(
-        "What are you discounting?", max_length=120, help_text="The name shoppers see."
-    )
+    name = models.CharField("What are you discounting?", max_length=120, help_text="The name shoppers see.")
     description = models.CharField("Short description", max_length=300, blank=True)
-    kind = models.CharField(
-        "Flat or percent", max_length=8, choices=Kind, default=Kind.FLAT
-    )
-    amount_cents = models.PositiveIntegerField(
-        "Amount off, in cents", default=0, help_text="1000 is $10.00."
-    )
+    kind = models.CharField("Flat or percent", max_length=8, choices=Kind, default=Kind.FLAT)
+    amount_cents = models.PositiveIntegerField("Amount off, in cents", default=0, help_text="1000 is $10.00.")
     percent = models.DecimalField(
         "Percent off",
         max_digits=5,
@@ -274,18 +254,14 @@ class Discount(TenantModel):
         blank=True,
         help_text="For a POS that applies its own discount of this id.",
     )
-    in_store_only = models.BooleanField(
-        "In-store only", default=False, help_text="Web shops leave it out."
-    )
+    in_store_only = models.BooleanField("In-store only", default=False, help_text="Web shops leave it out.")
     archived_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["points", "number"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "number"], name="discount_number_once"
-            ),
+            models.UniqueConstraint(fields=["account", "number"], name="discount_number_once"),
             tenant_parent("discount"),
             models.CheckConstraint(condition=Q(points__gte=0), name="discount_points"),
             models.CheckConstraint(
@@ -294,9 +270,7 @@ class Discount(TenantModel):
                 name="discount_one_amount",
             ),
             models.CheckConstraint(
-                condition=Q(starts_at=None)
-                | Q(ends_at=None)
-                | Q(ends_at__gt=F("starts_at")),
+                condition=Q(starts_at=None) | Q(ends_at=None) | Q(ends_at__gt=F("starts_at")),
                 name="discount_window",
             ),
         ]
@@ -307,9 +281,7 @@ class Discount(TenantModel):
     def clean(self) -> None:
         if self.kind == self.Kind.FLAT:
             if not self.amount_cents:
-                raise ValidationError(
-                    {"amount_cents": "Say how many cents come off: 1000 is $10.00."}
-                )
+                raise ValidationError({"amount_cents": "Say how many cents come off: 1000 is $10.00."})
             self.percent = Decimal(0)
         else:
             if not self.percent:
@@ -341,9 +313,7 @@ class Redemption(TenantModel):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     persona = TenantKey(Persona, related_name="redemptions")
     discount = TenantKey(Discount, related_name="redemptions")
-    n = models.PositiveIntegerField(
-        help_text="How many redemptions of this discount the persona had before."
-    )
+    n = models.PositiveIntegerField(help_text="How many redemptions of this discount the persona had before.")
     transaction = models.CharField(max_length=100, blank=True)
     channel = models.CharField(max_length=6, choices=Channel)
     state = models.CharField(max_length=10, choices=RedemptionState)
@@ -351,37 +321,28 @@ class Redemption(TenantModel):
     reverted_points = points_field(default=Decimal(0))
     store = TenantKey(Store, null=True, related_name="redemptions")
     sale = TenantKey(Sale, null=True, related_name="redemptions")
-    user = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     applied_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(
-        null=True, help_text="When the last of its points came back."
-    )
+    ended_at = models.DateTimeField(null=True, help_text="When the last of its points came back.")
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["persona", "discount", "n"], name="redemption_n_once"
-            ),
+            models.UniqueConstraint(fields=["persona", "discount", "n"], name="redemption_n_once"),
             models.UniqueConstraint(
                 fields=["persona", "discount", "transaction"],
                 condition=~Q(transaction="") & Q(state__in=["applied", "settled"]),
                 name="redemption_transaction_once",
             ),
             models.CheckConstraint(
-                condition=Q(reverted_points__gte=0)
-                & Q(reverted_points__lte=F("points")),
+                condition=Q(reverted_points__gte=0) & Q(reverted_points__lte=F("points")),
                 name="redemption_reverted",
             ),
             tenant_parent("redemption"),
         ]
         indexes = [
             models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
-            models.Index(
-                fields=["persona"], name="redemption_open", condition=Q(state="applied")
-            ),
+            models.Index(fields=["persona"], name="redemption_open", condition=Q(state="applied")),
         ]
 
 
@@ -419,9 +380,7 @@ class Entry(TenantModel):
     )
     note = models.CharField(max_length=300, blank=True)
     explanation = models.JSONField(default=dict)
-    cause_at = models.DateTimeField(
-        null=True, help_text="When what it is about happened: the sale's time."
-    )
+    cause_at = models.DateTimeField(null=True, help_text="When what it is about happened: the sale's time.")
     at = models.DateTimeField()
 
     class Meta:
@@ -429,17 +388,13 @@ class Entry(TenantModel):
         constraints = [
             models.UniqueConstraint(fields=["account", "key"], name="entry_key_once"),
             models.CheckConstraint(condition=~Q(points=0), name="entry_not_zero"),
-            models.CheckConstraint(
-                condition=Q(balance_after__gte=0), name="entry_balance"
-            ),
+            models.CheckConstraint(condition=Q(balance_after__gte=0), name="entry_balance"),
             tenant_parent("entry"),
         ]
         indexes = [
             models.Index(fields=["persona", "-id"], name="entry_timeline"),
             models.Index(fields=["account", "-at"], name="entry_account_at"),
-            models.Index(
-                fields=["sale"], name="entry_sale", condition=Q(sale__isnull=False)
-            ),
+            models.Index(fields=["sale"], name="entry_sale", condition=Q(sale__isnull=False)),
         ]
 
 
@@ -514,16 +469,12 @@ class Shortfall(TenantModel):
     points = points_field()
     sale = TenantKey(Sale, null=True, related_name="shortfalls")
     redemption = TenantKey(Redemption, null=True, related_name="shortfalls")
-    state = models.CharField(
-        max_length=10, choices=ShortfallState, default=ShortfallState.OPEN
-    )
+    state = models.CharField(max_length=10, choices=ShortfallState, default=ShortfallState.OPEN)
     at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "key"], name="shortfall_key_once"
-            ),
+            models.UniqueConstraint(fields=["account", "key"], name="shortfall_key_once"),
             models.CheckConstraint(condition=Q(points__gt=0), name="shortfall_points"),
         ]

@@ -12,13 +12,9 @@ from integrations.models import Location
 class Store(TenantModel):
     """A retail store. `number` is its public id: a small integer, counted within the account."""
 
-    number = models.PositiveIntegerField(
-        "store id", validators=[MinValueValidator(1)], editable=False
-    )
+    number = models.PositiveIntegerField("store id", validators=[MinValueValidator(1)], editable=False)
     name = models.CharField(max_length=200)
-    nickname = models.CharField(
-        max_length=100, blank=True, help_text="Short name used in messages."
-    )
+    nickname = models.CharField(max_length=100, blank=True, help_text="Short name used in messages.")
     phone = models.CharField(max_length=40, blank=True)
     email = models.EmailField("e-mail", blank=True)
     street = models.CharField(max_length=200, blank=True)
@@ -37,9 +33,7 @@ class Store(TenantModel):
     class Meta:
         ordering = ["name"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "number"], name="store_number_once"
-            ),
+            models.UniqueConstraint(fields=["account", "number"], name="store_number_once"),
             tenant_parent("store"),
         ]
 
@@ -55,9 +49,7 @@ class StoreMapping(TenantModel):
     mapped_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["location"], name="location_mapped_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["location"], name="location_mapped_once")]
 
     def __str__(self) -> str:
         return f"{self.location} is {self.store}"
@@ -70,11 +62,7 @@ class StoreStaff(TenantModel):
     store = TenantKey(Store, on_delete=models.CASCADE, related_name="staff")
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["membership", "store"], name="store_staff_once"
-            )
-        ]
+        constraints = [models.UniqueConstraint(fields=["membership", "store"], name="store_staff_once")]
 
 
 class StoreKey(TenantModel):

@@ -20,9 +20,7 @@ from .tenancy import TenantKey, TenantModel, tenant_parent
 
 def zones() -> list[tuple[str, str]]:
     """Choices for a time zone; a function, so that a newer time zone database is no migration."""
-    return [(name, name.replace("_", " ")) for name in sorted(available_timezones()) if "/" in name] + [
-        ("UTC", "UTC")
-    ]
+    return [(name, name.replace("_", " ")) for name in sorted(available_timezones()) if "/" in name] + [("UTC", "UTC")]
 
 
 def new_uid() -> str:

@@ -59,9 +59,7 @@ class TenantKey(models.ForeignKey):
 
 
 class TenantModel(models.Model):
-    account = models.ForeignKey(
-        "accounts.Account", on_delete=models.PROTECT, related_name="+", editable=False
-    )
+    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="+", editable=False)
 
     objects = TenantManager()
     unscoped = models.Manager()

@@ -23,9 +23,9 @@ class PasswordGrant:
     """Bearer tokens of a password grant.
 
     `form` holds `username`, `password`, `client_id`, `client_secret`. `token` is what `save` was given last:
-    `{"access_token", "expires_at" (epoch seconds), "refresh_token"}`; pass None to prove that the log-in is right,
-    as connecting does. `explain(error, description)` gives the sentence and the setting for a refused log-in: the
-    wording is the card's. A refused refresh falls back to the password.
+    `{"access_token", "expires_at" (epoch seconds), "lives_s", "refresh_token"}`; pass None to prove that the
+    log-in is right, as connecting does. `explain(error, description)` gives the sentence and the setting for
+    a refused log-in: the wording is the card's. A refused refresh falls back to the password.
     """
 
     def __init__(
@@ -63,7 +63,10 @@ class PasswordGrant:
         expires_at = self._token.get("expires_at")
         if not self._token.get("access_token") or not isinstance(expires_at, int | float):
             return False
-        return expires_at - self._clock() > RENEW_BEFORE_S
+        # a vendor whose tokens live for minutes would otherwise be asked for one before every call
+        lives_s = self._token.get("lives_s")
+        margin = min(RENEW_BEFORE_S, lives_s / 2) if isinstance(lives_s, int | float) else RENEW_BEFORE_S
+        return expires_at - self._clock() > margin
 
     def _refreshed(self, send: Callable[..., Answer]) -> dict[str, Any] | None:
         if not self._token.get("refresh_token"):
@@ -99,17 +102,23 @@ class PasswordGrant:
         if not isinstance(body, dict):
             body = {}
         if status in (400, 401, 403):
-            sentence, setting = self._explain(str(body.get("error", "")), str(body.get("error_description", "")))
+            sentence, setting = self._explain(
+                str(body.get("error", "")), str(body.get("error_description", ""))
+            )
             raise BadCredentials(sentence, setting=setting, detail=f"token: HTTP {status}")
         access = body.get("access_token")
-        if status != 200 or not isinstance(access, str) or not access.isascii() or not access.isprintable():
+        if status != 200 or not access or not isinstance(access, str) or not access.isascii() or not access.isprintable():
             raise UnexpectedAnswer(f"{self._vendor}'s log-in gave no token.", detail=f"token: HTTP {status}")
         lives_s = body.get("expires_in")
         try:
             seconds = max(_SHORTEST_S, int(lives_s)) if lives_s is not None else _DEFAULT_S
         except (TypeError, ValueError):
             seconds = _DEFAULT_S
-        token: dict[str, Any] = {"access_token": access, "expires_at": int(self._clock()) + seconds}
+        token: dict[str, Any] = {
+            "access_token": access,
+            "expires_at": int(self._clock()) + seconds,
+            "lives_s": seconds,
+        }
         if isinstance(body.get("refresh_token"), str):
             token["refresh_token"] = body["refresh_token"]
         return token

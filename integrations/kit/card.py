@@ -83,6 +83,7 @@ class Card:
     client: Callable[..., "Client"]  # client(values=, base_url=, token=, save_token=, limiter=)
     connect: Callable[["Client"], Verified]
     streams: tuple[type["Stream"], ...]
+    calls_per_minute: int = 600  # what the vendor allows for each of its services
     fee: str = ""  # what the vendor asks for, as a sentence
     fee_cents_per_location: int = 0
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not

@@ -1,7 +1,7 @@
 """HTTP to a vendor: one `Client` for one pull, and what each way of failing is called.
 
-The vendor's token goes to the vendor's host only: redirects are refused, never followed. Neither tokens nor bodies
-get into exception texts or logs.
+The vendor's token goes to the vendor's host only: redirects are refused, never followed. Neither tokens nor
+bodies get into exception texts or logs.
 """
 
 import json
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Auth(Protocol):
-    """How calls are signed. `headers` may call the vendor through `send`; `refused` forgets what a 401 proved wrong."""
+    """How calls are signed. `headers` may call the vendor through `send`."""
 
     def headers(self, send: Callable[..., Answer]) -> dict[str, str]: ...
 
@@ -50,7 +50,7 @@ class Auth(Protocol):
 
 
 class _Signature(requests.auth.AuthBase):
-    """Puts our headers on. Being an auth object it also keeps requests from taking a log-in out of ~/.netrc."""
+    """Puts our headers on; being an auth object it keeps requests from reading ~/.netrc instead."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
@@ -68,8 +68,8 @@ class Client:
     """One pull's connection to a vendor.
 
     `identity` is the vendor's company. `vendor` is its name in sentences. `no_permission(service)` gives the
-    sentence and the setting for a 403. `get_json`, `post_json` and `put_json` return decoded JSON with numbers as
-    int or `Decimal`; they raise `BadCredentials`, `TryLater`, `NotFound` or `UnexpectedAnswer`.
+    sentence and the setting for a 403. `get_json`, `post_json` and `put_json` return decoded JSON with
+    numbers as int or `Decimal`; they raise `BadCredentials`, `TryLater`, `NotFound` or `UnexpectedAnswer`.
     `calls` and `seconds` count what was asked; `server_time` is the vendor's clock as of the last answer.
     """
 
@@ -139,7 +139,7 @@ class Client:
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """One HTTP exchange, whatever its status. `TryLater` when there is no whole answer, `TooLarge` above 10 MB."""
+        """One HTTP exchange, whatever its status. `TryLater` without a whole answer, `TooLarge` if huge."""
         started = time.monotonic()
         self.calls += 1
         try:
@@ -160,7 +160,8 @@ class Client:
         except requests.RequestException as error:
             # the text of these errors may hold the address with its query: only the type is told
             raise TryLater(
-                f"The connection to {self.vendor} broke off or could not be made.", detail=type(error).__name__
+                f"The connection to {self.vendor} broke off or could not be made.",
+                detail=type(error).__name__,
             ) from None
         finally:
             self.seconds += time.monotonic() - started
@@ -234,7 +235,8 @@ class Client:
         if 300 <= status < 400:
             where = urlsplit(answer.headers.get("Location", "")).netloc[:100] or "another address"
             raise UnexpectedAnswer(
-                f"{self.vendor} sent us elsewhere ({where}) instead of answering; we do not follow.", detail=detail
+                f"{self.vendor} sent us elsewhere ({where}) instead of answering; we do not follow.",
+                detail=detail,
             )
         if status == 401:
             raise BadCredentials(f"{self.vendor} refuses the log-in, with a new token too.", detail=detail)
@@ -273,7 +275,7 @@ def _refuse(word: str) -> Any:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds the vendor asks us to wait (Retry-After as seconds or a date, else ...ResetSeconds), at most an hour."""
+    """Seconds the vendor asks us to wait (Retry-After, else ...ResetSeconds), at most an hour."""
     raw = headers.get("Retry-After", "")
     seconds: float | None = None
     try:

@@ -1,7 +1,8 @@
 """Pacing before the vendor says 429.
 
-The budget is this process's alone: two workers with a limiter each may together ask for twice the rate. The vendor's
-"remaining" header, which counts everybody, corrects that within a call or two; sharing a budget is out of scope.
+The budget is this process's alone: two workers with a limiter each may together ask for twice the rate. The
+vendor's "remaining" header, which counts everybody, corrects that within a call or two; sharing a budget is
+out of scope.
 """
 
 import threading
@@ -23,9 +24,9 @@ class _Bucket:
 class Limiter:
     """A token bucket for each service of a vendor. Safe to share between threads.
 
-    `rate_per_minute` is the vendor's limit (0: no pacing at all, though a wait the vendor asks for is kept); `share`
-    of it is used. `burst` calls may go out at once after a rest. A wait longer than `max_wait_s` is not slept but
-    raised as `TryLater`, because a slice of a sync is 20 seconds and others want the worker.
+    `rate_per_minute` is the vendor's limit (0: no pacing at all, though a wait the vendor asks for is kept);
+    `share` of it is used. `burst` calls may go out at once after a rest. A wait longer than `max_wait_s` is
+    not slept but raised as `TryLater`, because a slice of a sync is 20 seconds and others want the worker.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Limiter:
         self._lock = threading.Lock()
 
     def wait(self, service: str) -> float:
-        """Take one call, sleeping for it if need be. Returns the seconds slept; `TryLater` when it is too long."""
+        """Take one call, sleeping if need be. Returns the seconds slept; `TryLater` when it is too long."""
         slept = 0.0
         while True:
             with self._lock:
@@ -62,12 +63,19 @@ class Limiter:
                     bucket.tokens -= 1
                     return slept
             if slept + need > self.max_wait_s:
-                raise TryLater("The pace the vendor allows is used up; it goes on shortly.", after_s=round(need, 1))
+                raise TryLater(
+                    "The pace the vendor allows is used up; it goes on shortly.", after_s=round(need, 1)
+                )
             self._sleep(need)
             slept += need
 
     def learn(
-        self, service: str, *, limit: float | None = None, remaining: float | None = None, reset_s: float | None = None
+        self,
+        service: str,
+        *,
+        limit: float | None = None,
+        remaining: float | None = None,
+        reset_s: float | None = None,
     ) -> None:
         """Take over what the vendor's headers say about its window of `reset_s` seconds."""
         if not self.rate_s:
@@ -101,7 +109,7 @@ class Limiter:
 
 def window_of(headers: Mapping[str, str]) -> dict[str, float]:
     """`limit`, `remaining`, `reset_s` out of the headers, whatever the vendor's prefix is."""
-    # Cova sends COVA-APIM-RateLimit-*, older services X-RateLimit-* (portal 2024, 2019); others the same endings.
+    # Cova sends COVA-APIM-RateLimit-*, older services X-RateLimit-* (portal 2024, 2019).
     found: dict[str, float] = {}
     for name, value in headers.items():
         ending = name.lower().rpartition("ratelimit-")

@@ -1,8 +1,8 @@
 """Phone numbers to E.164 and e-mail addresses to lower case: the two things shoppers are matched by.
 
-Most numbers of a North American shop are ten digits. `phonenumbers` takes 40 microseconds for one, which would halve
-the speed of a sync, so those are checked here against the library's own patterns for country code 1, compiled once.
-A property test holds both answers equal. Everything else goes to the library.
+Most numbers of a North American shop are ten digits. `phonenumbers` takes 40 microseconds for one, which
+would halve the speed of a sync, so those are checked here against the library's own patterns for country code
+1, compiled once. A property test holds both answers equal. Everything else goes to the library.
 """
 
 import re
@@ -25,7 +25,7 @@ Check = Callable[[str], object]
 
 
 def _nanp_regions() -> list[tuple[Check | None, Check]]:
-    """The regions of country code 1 in the library's order: (leading digits if it has them, number is of a known type)."""
+    """Country code 1 in the library's order: (leading digits if any, number is of a known type)."""
     regions: list[tuple[Check | None, Check]] = []
     for code in COUNTRY_CODE_TO_REGION_CODE[1]:
         metadata = PhoneMetadata.metadata_for_region(code)
@@ -39,7 +39,7 @@ def _nanp_regions() -> list[tuple[Check | None, Check]]:
             and kind.national_number_pattern
             and (not kind.possible_length or 10 in kind.possible_length)
         ]
-        general = metadata.general_desc.national_number_pattern
+        general = metadata.general_desc.national_number_pattern if metadata.general_desc else ".*"
         known = re.compile(rf"(?=(?:{general})\Z)(?:{'|'.join(dict.fromkeys(patterns))})").fullmatch
         leading = re.compile(metadata.leading_digits).match if metadata.leading_digits else None
         regions.append((leading, known))
@@ -64,7 +64,7 @@ def _valid_nanp(digits: str) -> bool:
 
 
 def e164(raw: str, region: str = "US") -> str:
-    """`+12505550142`, or "" when `raw` is not a valid number. `region` is for numbers without a country code."""
+    """`+12505550142`, or "" when it is not valid. `region` is for numbers without a country code."""
     if not raw or len(raw) > _LONGEST:
         return ""
     digits = raw.translate(_PUNCTUATION)
@@ -96,7 +96,7 @@ def is_placeholder(e164: str) -> bool:
 
 
 def email(raw: str) -> str:
-    """Lower case and trimmed, or "" when it is not of the form x@y.z. Whether it is delivered nobody knows."""
+    """Lower case and trimmed, or "" when it is not of the form x@y.z."""
     found = raw.strip().lower()
     if len(found) > 254 or not _EMAIL.fullmatch(found):
         return ""

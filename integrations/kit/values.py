@@ -1,6 +1,7 @@
 """What a vendor's JSON values become: clean text, aware times, exact numbers, cents.
 
-Each function takes the value and the vendor's name for it, and raises `BadRow` with a sentence when it is garbage.
+Each function takes the value and the vendor's name for it, and raises `BadRow` with a sentence when it is
+garbage.
 """
 
 from datetime import UTC, date, datetime

@@ -21,7 +21,5 @@ class Migration(migrations.Migration):
             "stores_storestaff",
             {"membership_id": "accounts_membership", "store_id": "stores_store"},
         ),
-        TenantReferences(
-            "stores_storekey", {"key_id": "accounts_apikey", "store_id": "stores_store"}
-        ),
+        TenantReferences("stores_storekey", {"key_id": "accounts_apikey", "store_id": "stores_store"}),
     ]

@@ -1,0 +1,43 @@
+"""`manage.py dispatch`: every second, hand what is due to the queue. Any number of them may run."""
+
+import logging
+import signal
+import threading
+import time
+
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
+
+from aiqsync import tasks
+from integrations import services
+from loyalty import ledger
+
+log = logging.getLogger("aiqsync.dispatch")
+
+HOUSEKEEPING_S = 60
+
+
+class Command(BaseCommand):
+    help = "Queue syncs that are due and take over what a dead worker left."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks")
+
+    def handle(self, *args, **options):
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
+        kept_house = 0.0
+        while not stop.is_set():
+            try:
+                services.dispatch_due(enqueue=tasks.enqueue)
+                if time.monotonic() - kept_house > HOUSEKEEPING_S:
+                    kept_house = time.monotonic()
+                    services.prune(now=timezone.now())
+                    ledger.expire_due(now=timezone.now())
+            except DatabaseError:
+                # The database is away: the next look finds it again, nothing was taken.
+                log.exception("the database did not answer")
+                close_old_connections()
+            stop.wait(options["interval"])

@@ -1,0 +1,20 @@
+"""What django-q2 runs. Tasks load and call; they are given ids, never objects or secrets."""
+
+from django_q.tasks import async_task
+
+from integrations import services
+
+
+def enqueue(run_id: int) -> None:
+    """Hand a run to the queue. Same database: the task commits with whatever queued it, or not at all."""
+    async_task("aiqsync.tasks.sync_run", run_id)
+
+
+def sync_run(run_id: int) -> None:
+    """One slice of a run; the next slice is queued when there is more."""
+    if services.run_slice(run_id):
+        enqueue(run_id)
+
+
+def heartbeat() -> None:
+    """Nothing: that it was run, acknowledged and signalled is the message."""

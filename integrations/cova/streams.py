@@ -1,0 +1,62 @@
+"""What is read from Cova, and from where."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..kit.pages import ChangedSince, FullList
+from ..kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from ..kit.streams import Context, Stream
+from ..kit.windows import DateWindows
+from . import mapping
+
+if TYPE_CHECKING:
+    from ..kit.client import Client
+
+DETAILS = "/pointofsale/Companies({identity})/SalesInvoiceDetails({sale})"  # no /v1 in this service
+
+
+class Locations(Stream):
+    name, title, record = "locations", "Locations", LocationRecord
+    path = "/entitymanager/v1/Companies({identity})/Locations"
+    pages = FullList()
+    interval_s = 3600
+    parse = staticmethod(mapping.location)
+
+
+class PricingGroups(Stream):
+    name, title, record = "pricing_groups", "Pricing groups", PricingGroupRecord
+    path = "/pricing/v1/Companies({identity})/PricingGroups"
+    pages = FullList()
+    interval_s = 3600
+    parse = staticmethod(mapping.pricing_group)
+
+
+class Customers(Stream):
+    name, title, record = "customers", "Customers", CustomerRecord
+    path = "/crm/v1/Companies({identity})/CustomerFull"
+    # The CRM gives at most 100 a page and clamps what is larger (iQmetrix documentation).
+    pages = ChangedSince("LastModifiedDateUtc", top=100)
+    parse = staticmethod(mapping.customer)
+
+
+class Sales(Stream):
+    name, title, record = "sales", "Sales", SaleRecord
+    path = "/posreports/v1/Companies({identity})/Entities({location})/ByInvoiceWithProducts"
+    # Large ranges end in time-outs (Cova's FAQ): days, not months.
+    pages = DateWindows("DateRange", "Date", top=500)
+    per_location = True
+    history = True
+    after = ("locations", "customers")
+    parse = staticmethod(mapping.sale)
+
+    @classmethod
+    def details_reason(cls, record: SaleRecord, context: Context) -> str:
+        if record.needs_details == "blank_payment" and context.settings.get("skip_payment_method"):
+            return ""
+        return record.needs_details
+
+    @classmethod
+    def fetch_details(cls, client: "Client", record: SaleRecord, context: Context) -> SaleRecord:
+        path = DETAILS.format(identity=context.identity, sale=quote(record.external_id, safe=""))
+        payload: Any = client.get_json(path)
+        return mapping.sale_details(record, payload)

@@ -1,0 +1,259 @@
+"""Landing: a page of records into the tables, set-based, in the caller's transaction.
+
+COPY to a temporary table, then one INSERT ... ON CONFLICT DO UPDATE ... WHERE IS DISTINCT FROM: an unchanged row
+writes nothing. Pulled, pushed and uploaded rows all come through here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import connection
+
+from .kit.records import CustomerRecord, LineRecord, LocationRecord, PricingGroupRecord, SaleRecord
+
+
+@dataclass
+class Landed:
+    """What one call wrote. Ids are our own; `new` and `changed` do not overlap."""
+
+    read: int = 0
+    new: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
+    unchanged: int = 0
+
+    @property
+    def touched(self) -> list[int]:
+        return self.new + self.changed
+
+
+# Column definitions of the temporary tables: in the order of the records' fields.
+_CUSTOMER = """external_id text, first_name text, last_name text, phone text, phone_raw text, email text,
+    email_raw text, birth_date date, street text, city text, state text, postal_code text, country text,
+    pricing_group text, do_not_contact boolean, disabled boolean, merged_into text, version bigint,
+    modified_at timestamptz"""
+_LOCATION = """external_id text, name text, street text, city text, state text, postal_code text, country text,
+    phone text, time_zone text, active boolean"""
+_PRICING_GROUP = "external_id text, name text, description text, deleted boolean"
+_SALE = """external_id text, kind text, number text, receipt text, original_id text, location_external text,
+    customer_id text, employee_id text, employee_name text, sold_at timestamptz, fulfilment text, lines_cents bigint,
+    discount_cents bigint, tax_cents bigint, total_cents bigint, net_cents bigint, payments text, discounts jsonb,
+    has_details boolean, currency text, line_count int, lines_digest text"""
+
+# The widths of our columns: a longer text is cut here, once, instead of refusing the row in the database.
+_WIDTHS: dict[str, dict[str, int]] = {
+    "customer": {"first_name": 200, "last_name": 200, "phone_raw": 100, "email_raw": 254, "street": 200, "city": 100,
+                 "state": 20, "postal_code": 20, "country": 2},
+    "location": {"name": 200, "street": 200, "city": 100, "state": 20, "postal_code": 20, "country": 2, "phone": 60},
+    "pricinggroup": {"name": 200, "description": 500},
+    "sale": {"number": 60, "receipt": 60, "employee_id": 60, "employee_name": 200, "payments": 200, "currency": 3},
+}  # fmt: skip
+
+
+def _names(columns: str) -> list[str]:
+    return [part.split()[0] for part in columns.split(",")]
+
+
+def _copy(cursor, table: str, columns: str, rows: Iterable[Sequence]) -> None:
+    cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns}) ON COMMIT DELETE ROWS")
+    # A page may be landed in parts within one transaction.
+    cursor.execute(f"TRUNCATE {table}")
+    with cursor.copy(f"COPY {table} FROM STDIN") as out:
+        for row in rows:
+            out.write_row(row)
+
+
+def _last_of_each(records: Sequence) -> list:
+    """The same key twice in one batch is an error in ON CONFLICT; the later row is the newer one."""
+    return list({record.external_id: record for record in records}.values())
+
+
+def _upsert(cursor, *, what: str, columns: str, account_id: int, origin_id: int, guard: str = "") -> Landed:
+    table, temp = f"integrations_{what}", f"land_{what}"
+    names = _names(columns)
+    widths = _WIDTHS[what]
+    values = ", ".join(f"left(l.{n}, {widths[n]})" if n in widths else f"l.{n}" for n in names)
+    sets = ", ".join(f"{n} = excluded.{n}" for n in names[1:])
+    ours, theirs = (", ".join(f"{prefix}.{n}" for n in names[1:]) for prefix in ("t", "excluded"))
+    cursor.execute(
+        f"""INSERT INTO {table} AS t (account_id, origin_id, {", ".join(names)}, changed_at)
+            SELECT %s, %s, {values}, now() FROM {temp} l ORDER BY l.external_id
+            ON CONFLICT (origin_id, external_id) DO UPDATE SET {sets}, changed_at = now()
+            WHERE ({ours}) IS DISTINCT FROM ({theirs}) {guard}
+            RETURNING id, xmax = 0""",
+        [account_id, origin_id],
+    )
+    landed = Landed()
+    for pk, inserted in cursor.fetchall():
+        (landed.new if inserted else landed.changed).append(pk)
+    return landed
+
+
+def _count(landed: Landed, read: int, kept: int) -> Landed:
+    landed.read = read
+    landed.unchanged = read - len(landed.new) - len(landed.changed)
+    assert kept <= read
+    return landed
+
+
+def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord]) -> Landed:
+    """Land customers. A row with an older version than ours changes nothing."""
+    rows = _last_of_each(records)
+    with connection.cursor() as cursor:
+        _copy(cursor, "land_customer", _CUSTOMER, rows)
+        landed = _upsert(
+            cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
+            guard="AND excluded.version >= t.version",
+        )  # fmt: skip
+    return _count(landed, len(records), len(rows))
+
+
+def locations(*, account_id: int, origin_id: int, records: Sequence[LocationRecord]) -> Landed:
+    rows = _last_of_each(records)
+    with connection.cursor() as cursor:
+        _copy(cursor, "land_location", _LOCATION, rows)
+        landed = _upsert(cursor, what="location", columns=_LOCATION, account_id=account_id, origin_id=origin_id)
+    return _count(landed, len(records), len(rows))
+
+
+def pricing_groups(*, account_id: int, origin_id: int, records: Sequence[PricingGroupRecord]) -> Landed:
+    rows = _last_of_each(records)
+    with connection.cursor() as cursor:
+        _copy(cursor, "land_pricinggroup", _PRICING_GROUP, rows)
+        landed = _upsert(
+            cursor, what="pricinggroup", columns=_PRICING_GROUP, account_id=account_id, origin_id=origin_id
+        )
+    return _count(landed, len(records), len(rows))
+
+
+def _digest(lines: tuple[LineRecord, ...]) -> str:
+    # Numbers are normalised: 1 and 1.000 are the same quantity.
+    text = "|".join(
+        f"{n.number},{n.product_id},{n.sku},{n.name},{n.category},{n.brand},{n.quantity:.4f},{n.unit},"
+        f"{n.list_price:.4f},{n.unit_price:.4f},{n.total_cents},{n.discount_cents},{n.cost_cents}"
+        for n in lines
+    )
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _sale_row(s: SaleRecord) -> tuple:
+    return (
+        s.external_id, s.kind, s.number, s.receipt, s.original_id, s.location_id, s.customer_id, s.employee_id,
+        s.employee_name, s.sold_at, s.fulfilment, s.lines_cents, s.discount_cents, s.tax_cents, s.total_cents,
+        s.net_cents, s.payments, s.discounts, s.has_details, s.currency, len(s.lines), _digest(s.lines),
+    )  # fmt: skip
+
+
+# What only the vendor's details tell. The feed's row of the same sale does not wipe it, unless the sale itself changed.
+_DETAILS = ("original_id", "discount_cents", "net_cents", "payments", "discounts")
+
+
+def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> Landed:
+    """Land sales with their lines."""
+    rows = _last_of_each(records)
+    by_id = {row.external_id: row for row in rows}
+    names = _names(_SALE)
+    widths = _WIDTHS["sale"]
+    keep = "(s.has_details AND NOT l.has_details AND s.total_cents = l.total_cents)"
+    values = []
+    for n in names:
+        if n == "location_external":
+            values.append("loc.id")
+        elif n in _DETAILS:
+            values.append(f"CASE WHEN {keep} THEN s.{n} ELSE l.{n} END")
+        elif n == "has_details":
+            values.append(f"(l.has_details OR {keep} IS TRUE)")
+        else:
+            values.append(f"left(l.{n}, {widths[n]})" if n in widths else f"l.{n}")
+    columns = ["location_id" if n == "location_external" else n for n in names]
+    ours, theirs = (", ".join(f"{p}.{n}" for n in columns[1:]) for p in ("t", "excluded"))
+    with connection.cursor() as cursor:
+        _copy(cursor, "land_sale", _SALE, (_sale_row(row) for row in rows))
+        # A place that the list of locations did not hold yet: the sale keeps it, the next list names it.
+        cursor.execute(
+            """INSERT INTO integrations_location (account_id, origin_id, external_id, name, street, city, state,
+                   postal_code, country, phone, time_zone, active, changed_at)
+               SELECT DISTINCT %s::bigint, %s::bigint, l.location_external, '', '', '', '', '', '', '', '', true, now()
+               FROM land_sale l WHERE l.location_external <> '' AND NOT EXISTS (
+                   SELECT 1 FROM integrations_location x
+                   WHERE x.origin_id = %s AND x.external_id = l.location_external)
+               ON CONFLICT DO NOTHING""",
+            [account_id, origin_id, origin_id],
+        )
+        cursor.execute(
+            f"""INSERT INTO integrations_sale AS t (account_id, origin_id, {", ".join(columns)}, changed_at)
+                SELECT %s, %s, {", ".join(values)}, now()
+                FROM land_sale l
+                LEFT JOIN integrations_location loc ON loc.origin_id = %s AND loc.external_id = l.location_external
+                LEFT JOIN integrations_sale s ON s.origin_id = %s AND s.external_id = l.external_id
+                ORDER BY l.external_id
+                ON CONFLICT (origin_id, external_id) DO UPDATE
+                SET {", ".join(f"{n} = excluded.{n}" for n in columns[1:])}, changed_at = now()
+                WHERE ({ours}) IS DISTINCT FROM ({theirs})
+                RETURNING id, external_id, xmax = 0""",
+            [account_id, origin_id, origin_id, origin_id],
+        )
+        landed = Landed()
+        pairs = []
+        for pk, external_id, inserted in cursor.fetchall():
+            (landed.new if inserted else landed.changed).append(pk)
+            pairs.append((pk, by_id[external_id].lines))
+        if landed.changed:
+            cursor.execute("DELETE FROM integrations_saleline WHERE sale_id = ANY(%s)", [landed.changed])
+        with cursor.copy(
+            "COPY integrations_saleline (account_id, sale_id, number, product_id, sku, name, category, brand, quantity,"
+            " unit, list_price, unit_price, total_cents, discount_cents, cost_cents) FROM STDIN"
+        ) as out:
+            for pk, lines in pairs:
+                for n in lines:
+                    out.write_row(
+                        (account_id, pk, n.number, n.product_id[:100], n.sku[:100], n.name[:300], n.category[:200],
+                         n.brand[:200], n.quantity, n.unit[:10], n.list_price, n.unit_price, n.total_cents,
+                         n.discount_cents, n.cost_cents)
+                    )  # fmt: skip
+    return _count(landed, len(records), len(rows))
+
+
+def sales_with_details(*, origin_id: int, totals: dict[str, int]) -> set[str]:
+    """Which of these sales (external id -> total_cents) are stored with details and unchanged: not asked for again."""
+    if not totals:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT external_id, total_cents FROM integrations_sale"
+            " WHERE origin_id = %s AND external_id = ANY(%s) AND has_details",
+            [origin_id, list(totals)],
+        )
+        return {external_id for external_id, total in cursor.fetchall() if totals[external_id] == total}
+
+
+def refuse(*, account_id: int, origin_id: int, stream: str, rows: Sequence[tuple[str, str, str, str]], now: datetime):
+    """Keep bad rows. Each is (key, external_id, reason, redacted row as JSON text)."""
+    rows = list({row[0]: row for row in rows}.values())
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """INSERT INTO integrations_refusedrow AS t
+               (account_id, origin_id, stream, key, external_id, reason, "row", times, first_at, last_at)
+               VALUES (%s, %s, %s, %s, %s, %s, %s::jsonb, 1, %s, %s)
+               ON CONFLICT (origin_id, stream, key) DO UPDATE SET reason = excluded.reason, "row" = excluded."row",
+                   times = t.times + 1, last_at = excluded.last_at, solved_at = NULL""",
+            [(account_id, origin_id, stream, key[:100], ext[:100], why, raw, now, now) for key, ext, why, raw in rows],
+        )
+
+
+def solve(*, origin_id: int, stream: str, external_ids: Sequence[str], now: datetime) -> None:
+    """Rows that were refused before have come in right."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'UPDATE integrations_refusedrow SET solved_at = %s, "row" = NULL'
+            " WHERE origin_id = %s AND stream = %s AND solved_at IS NULL AND external_id <> ''"
+            " AND external_id = ANY(%s)",
+            [now, origin_id, stream, list(external_ids)],
+        )
+
+
+def lock_origin(origin_id: int) -> None:
+    """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])

@@ -1,0 +1,403 @@
+"""One slice of one run: pull pages, land them, hand them to the sink, save the cursor; all of a page or none of it.
+
+A run is a row. Whoever claims it holds a token and a lease that each page renews; a page is saved only while the token
+is still his, so that a worker that was taken for dead can write nothing any more.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import DatabaseError, OperationalError, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from psycopg.errors import DeadlockDetected
+
+from aiqsync.accounts.models import Account
+
+from . import landing, registry
+from .clients import client_for
+from .kit.card import Card
+from .kit.errors import BadCredentials, BadRow, NotFound, TryLater, UnexpectedAnswer, VendorError
+from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from .kit.streams import Context, Page, Stream
+from .models import Credential, CredentialState, RunStatus, StreamState, SyncRun
+from .sink import Batch, LandAgain, sink
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5  # deliveries in a row that saved nothing: then the run is given up, with a sentence
+DETAILS_IN_A_PART = 60  # single calls between two commits, so that a lease never ends inside a part
+RENEW_S = 5
+BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
+UNEXPECTED_BACK_OFF_S = 900
+
+
+class LostLease(Exception):
+    """Another delivery has this run: write nothing, return quietly."""
+
+
+@dataclass
+class Slice:
+    """What a slice did. `done` False: there is more, queue the next slice."""
+
+    done: bool = True
+    status: str = RunStatus.DONE
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def claim(run_id: int) -> str | None:
+    """Take the run, on the database's clock. None: somebody else has it, or it is over."""
+    token = uuid4().hex
+    free = Q(status=RunStatus.QUEUED) | Q(status=RunStatus.RUNNING, lease_until__lt=Now())
+    won = (
+        SyncRun.unscoped.filter(free, pk=run_id)
+        .update(
+            status=RunStatus.RUNNING,
+            token=token,
+            attempts=F("attempts") + 1,
+            lease_until=Now() + timedelta(seconds=settings.SYNC_LEASE_S),
+        )
+    )  # fmt: skip
+    return token if won else None
+
+
+def _renew(run: SyncRun, token: str, **changes: Any) -> None:
+    kept = SyncRun.unscoped.filter(pk=run.pk, token=token, status=RunStatus.RUNNING).update(
+        lease_until=Now() + timedelta(seconds=settings.SYNC_LEASE_S), **changes
+    )
+    if not kept:
+        raise LostLease
+
+
+class Pull:
+    """One claimed run being worked on."""
+
+    def __init__(self, run: SyncRun, token: str, deadline: float, report: Callable[[SyncRun], None] | None) -> None:
+        self.run = run
+        self.token = token
+        self.deadline = deadline
+        self.report = report
+        self.state: StreamState = run.stream
+        self.credential: Credential = self.state.credential
+        self.account: Account = run.account
+        self.card: Card = registry.get(self.credential.connection.card)
+        self.stream: type[Stream] = self.card.stream(self.state.stream)
+        self.seconds: dict[str, float] = dict(run.seconds)
+        self.renewed = time.monotonic()
+        self.calls_before = run.calls
+        origin = self.credential.origin
+        self.context = Context(
+            now=timezone.now(),
+            identity=origin.identity,
+            locations=tuple(
+                origin.locations(manager="unscoped").filter(active=True).values_list("external_id", flat=True)
+            )
+            if self.stream.per_location
+            else (),
+            settings=self.credential.connection.settings,
+            history_days=settings.HISTORY_DAYS,
+            region=self.account.country,
+            currency=self.account.currency,
+        )
+
+    def _timed(self, what: str, started: float) -> None:
+        self.seconds[what] = round(self.seconds.get(what, 0.0) + time.monotonic() - started, 3)
+
+    def work(self) -> bool:
+        """Pull until the stream is read or the slice is over. True: the stream is read."""
+        with client_for(self.credential, self.card) as client:
+            self.client = client
+            cursor = self.state.cursor
+            pages = self.stream.pages.walk(client, self.stream, self.context, cursor)
+            while True:
+                started = time.monotonic()
+                page = next(pages, None)
+                self._timed("fetch", started)
+                if page is None:
+                    return True
+                self._page(page)
+                if time.monotonic() > self.deadline:
+                    return False
+
+    def _page(self, page: Page) -> None:
+        started = time.monotonic()
+        records, refused = self._parse(page.rows)
+        self._timed("parse", started)
+        parts = self._in_parts(records)
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            started = time.monotonic()
+            part, refused_details = self._with_details(part)
+            self._timed("details", started)
+            refused += refused_details
+            self._save(part, refused if last else [], page if last else None)
+            if not last and time.monotonic() > self.deadline + 10:
+                raise OutOfTime
+
+    def _parse(self, rows: list[Any]) -> tuple[list[Any], list[tuple[str, str, str, str]]]:
+        records, refused = [], []
+        for row in rows:
+            try:
+                records.append(self.stream.parse(row, self.context))
+            except BadRow as bad:
+                refused.append(self._refusal(row, bad.reason, bad.external_id))
+        return records, refused
+
+    def _refusal(self, row: Any, reason: str, external_id: str = "") -> tuple[str, str, str, str]:
+        """(key, external id, reason, the row without what the card redacts)."""
+        external_id = external_id or self.stream.row_id(row)
+        text = json.dumps(_redacted(row, frozenset(self.card.redact)), default=str, ensure_ascii=False)
+        text = text.replace("\\u0000", "").replace("\x00", "")
+        if len(text) > 20_000:
+            text = json.dumps({"cut": text[:20_000]})
+        return (external_id or hashlib.sha256(text.encode()).hexdigest(), external_id, reason[:1000], text)
+
+    def _in_parts(self, records: list[Any]) -> list[list[Any]]:
+        """Parts with a bounded number of single calls each: what is landed is not asked for again after a stop."""
+        self._wanted = self._details_wanted(records)
+        if len(self._wanted) <= DETAILS_IN_A_PART:
+            return [records]
+        parts, part, calls = [], [], 0
+        for record in records:
+            part.append(record)
+            calls += record.external_id in self._wanted
+            if calls == DETAILS_IN_A_PART:
+                parts.append(part)
+                part, calls = [], 0
+        if part:
+            parts.append(part)
+        return parts
+
+    def _details_wanted(self, records: list[Any]) -> set[str]:
+        if self.stream.record is not SaleRecord or not records:
+            return set()
+        customers = {r.customer_id for r in records if r.customer_id}
+        asked = sink().wants_details(
+            origin_id=self.credential.origin_id, customers=customers, locations=self.context.locations, since=None
+        )
+        wanted = {
+            r.external_id: r.total_cents
+            for r in records
+            if r.customer_id in asked or self.stream.details_reason(r, self.context)
+        }
+        return set(wanted) - landing.sales_with_details(origin_id=self.credential.origin_id, totals=wanted)
+
+    def _with_details(self, records: list[Any]) -> tuple[list[Any], list[tuple[str, str, str, str]]]:
+        refused: list[tuple[str, str, str, str]] = []
+        if not self._wanted:
+            return records, refused
+        complete = []
+        for record in records:
+            if record.external_id in self._wanted:
+                try:
+                    record = self.stream.fetch_details(self.client, record, self.context)
+                except NotFound:
+                    pass  # the feed's row stands: the details of this sale do not exist
+                except BadRow as bad:
+                    refused.append(
+                        self._refusal({"Id": record.external_id}, f"Details: {bad.reason}", record.external_id)
+                    )
+                if time.monotonic() - self.renewed > RENEW_S:
+                    _renew(self.run, self.token)
+                    self.renewed = time.monotonic()
+            complete.append(record)
+        return complete, refused
+
+    def _save(self, records: list[Any], refused: list, page: Page | None) -> None:
+        """One part of a page, in one transaction with the proof that the run is still ours."""
+        for attempt in range(4):
+            try:
+                with transaction.atomic():
+                    landed = self._land(records, refused)
+                    self._save_progress(landed, len(records), len(refused), page)
+                break
+            except LandAgain:
+                if attempt == 3:
+                    raise
+            except OperationalError as error:
+                # Two transactions waited for each other; the one that was ended lands its page again.
+                if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
+                    raise
+        self.renewed = time.monotonic()
+        if self.report:
+            self.report(self.run)
+
+    def _land(self, records: Sequence[Any], refused: list) -> landing.Landed:
+        account_id, origin_id = self.account.pk, self.credential.origin_id
+        # Pages of one origin land one after the other: a sale and its customer, landed at the same moment, would each
+        # not see the other, and nobody would join them.
+        landing.lock_origin(origin_id)
+        started = time.monotonic()
+        landed = _LAND[self.stream.record](account_id=account_id, origin_id=origin_id, records=records)
+        now = timezone.now()
+        if refused:
+            landing.refuse(account_id=account_id, origin_id=origin_id, stream=self.stream.name, rows=refused, now=now)
+        if records:
+            landing.solve(
+                origin_id=origin_id, stream=self.stream.name, now=now,
+                external_ids=[r.external_id for r in records],
+            )  # fmt: skip
+        self._timed("land", started)
+        started = time.monotonic()
+        if landed.touched:
+            sink().landed(Batch(account_id, origin_id, self.stream.record, landed.new, landed.changed, now))
+        self._timed("points", started)
+        return landed
+
+    def _save_progress(self, landed: landing.Landed, read: int, refused: int, page: Page | None) -> None:
+        run = self.run
+        run.rows_read += read + refused
+        run.rows_new += len(landed.new)
+        run.rows_changed += len(landed.changed)
+        run.rows_unchanged += landed.unchanged
+        run.rows_refused += refused
+        run.calls = self.calls_before + self.client.calls
+        run.seconds = self.seconds
+        changes: dict[str, Any] = {
+            "attempts": 0,
+            "rows_read": run.rows_read, "rows_new": run.rows_new, "rows_changed": run.rows_changed,
+            "rows_unchanged": run.rows_unchanged, "rows_refused": run.rows_refused,
+            "calls": run.calls, "seconds": run.seconds,
+        }  # fmt: skip
+        if page is not None:
+            run.pages += 1
+            run.progress_done, run.progress_total, run.progress_note = page.done, page.total, page.note[:200]
+            changes |= {
+                "pages": run.pages, "progress_done": page.done, "progress_total": page.total,
+                "progress_note": run.progress_note,
+            }  # fmt: skip
+            self.state.cursor = page.cursor
+            StreamState.unscoped.filter(pk=self.state.pk).update(cursor=page.cursor)
+        _renew(run, self.token, **changes)
+
+
+class OutOfTime(Exception):
+    """The slice is over inside a page: its parts are landed, its cursor is not moved, the next slice reads it again."""
+
+
+_LAND: dict[type, Callable[..., landing.Landed]] = {
+    CustomerRecord: landing.customers,
+    SaleRecord: landing.sales,
+    LocationRecord: landing.locations,
+    PricingGroupRecord: landing.pricing_groups,
+}
+
+
+def _redacted(row: Any, keys: frozenset[str]) -> Any:
+    if isinstance(row, dict):
+        return {k: ("…" if k in keys else _redacted(v, keys)) for k, v in row.items()}
+    if isinstance(row, list):
+        return [_redacted(item, keys) for item in row]
+    return row
+
+
+def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[SyncRun], None] | None = None) -> bool:
+    """Work on a run for one slice. True: there is more to do, queue it again. Delivered twice, it runs once."""
+    token = claim(run_id)
+    if token is None:
+        return False
+    run = SyncRun.unscoped.select_related(
+        "account", "stream__credential__connection", "stream__credential__origin"
+    ).get(pk=run_id)
+    now = timezone.now()
+    if run.attempts > MAX_ATTEMPTS:
+        _fail(run, token, "poison", "This run ended five times without saving anything; it was given up.", 1800, now)
+        return False
+    if run.started_at is None:
+        run.started_at = now
+        SyncRun.unscoped.filter(pk=run.pk, token=token).update(started_at=now)
+        if run.full:
+            run.stream.cursor = {}
+    if run.stream.credential.state != CredentialState.CONNECTED:
+        _finish(run, token, RunStatus.STOPPED, message="The credential is not connected.")
+        return False
+    deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
+    try:
+        pull = Pull(run, token, deadline, report)
+        try:
+            done = pull.work()
+        except OutOfTime:
+            done = False
+        if not done:
+            SyncRun.unscoped.filter(pk=run.pk, token=token).update(
+                status=RunStatus.QUEUED, queued_at=Now(), token="", lease_until=None, attempts=0
+            )
+            return True
+        _succeed(run, token, pull)
+    except LostLease:
+        log.info("run %s was taken over", run_id)
+    except BadCredentials as error:
+        _pause(run, token, error)
+    except TryLater as error:
+        failures = run.stream.failures
+        wait = error.after_s or BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+        _fail(run, token, error.kind, error.message, wait, now, error.detail)
+    except (UnexpectedAnswer, VendorError) as error:
+        _fail(run, token, error.kind, error.message, UNEXPECTED_BACK_OFF_S, now, error.detail)
+    except DatabaseError:
+        raise  # our own database: the lease ends and the run is taken over
+    except Exception as error:  # a mistake of ours must not stop the queue or loop for ever
+        log.exception("run %s failed", run_id)
+        _fail(
+            run, token, "internal", "An error on our side; it has been logged.", UNEXPECTED_BACK_OFF_S, now, repr(error)
+        )
+    return False
+
+
+def _finish(run: SyncRun, token: str, status: str, *, error: str = "", message: str = "", detail: str = "") -> bool:
+    return bool(
+        SyncRun.unscoped.filter(pk=run.pk, token=token, status=RunStatus.RUNNING).update(
+            status=status, finished_at=Now(), lease_until=None, error=error, message=message, detail=detail[:2000]
+        )
+    )
+
+
+def _succeed(run: SyncRun, token: str, pull: Pull) -> None:
+    state = run.stream
+    with transaction.atomic():
+        if not _finish(run, token, RunStatus.DONE):
+            return
+        SyncRun.unscoped.filter(pk=run.pk).update(calls=pull.calls_before + pull.client.calls, seconds=pull.seconds)
+        StreamState.unscoped.filter(pk=state.pk).update(
+            read_until=pull.context.now,
+            last_success_at=Now(),
+            first_done_at=state.first_done_at or timezone.now(),
+            failures=0,
+            failing_since=None,
+            message="",
+        )
+
+
+def _fail(run: SyncRun, token: str, kind: str, message: str, wait_s: float, now: datetime, detail: str = "") -> None:
+    with transaction.atomic():
+        if not _finish(run, token, RunStatus.FAILED, error=kind, message=message, detail=detail):
+            return
+        state = run.stream
+        StreamState.unscoped.filter(pk=state.pk).update(
+            failures=F("failures") + 1,
+            failing_since=state.failing_since or now,
+            message=message,
+            next_due=Now() + timedelta(seconds=max(wait_s, 1)),
+        )
+
+
+def _pause(run: SyncRun, token: str, error: BadCredentials) -> None:
+    """The vendor refuses us: no stream of this credential is tried until somebody has acted."""
+    with transaction.atomic():
+        if not _finish(run, token, RunStatus.FAILED, error=error.kind, message=error.message, detail=error.detail):
+            return
+        Credential.unscoped.filter(pk=run.stream.credential_id, state=CredentialState.CONNECTED).update(
+            state=CredentialState.PAUSED, message=error.message, setting=error.setting
+        )
+        StreamState.unscoped.filter(pk=run.stream_id).update(
+            failures=F("failures") + 1, failing_since=run.stream.failing_since or timezone.now(), message=error.message
+        )

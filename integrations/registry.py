@@ -1,0 +1,11 @@
+"""The cards there are: one line each."""
+
+from .cova import card as cova
+from .kit.card import Card
+
+CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD,)}
+
+
+def get(slug: str) -> Card:
+    """The card of that slug; `KeyError` when there is none."""
+    return CARDS[slug]

@@ -1,0 +1,318 @@
+"""What the floors above may ask of integrations: connect, sync, stop, and the seam through which rows come up."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from . import landing, registry
+from .clients import client_for
+from .kit.card import Card, Verified
+from .kit.errors import BadCredentials, VendorError
+from .kit.phones import e164, is_placeholder
+from .kit.phones import email as email_of
+from .models import (
+    Connection,
+    Credential,
+    CredentialState,
+    Location,
+    Origin,
+    RunStatus,
+    StreamState,
+    SyncRun,
+)
+from .pulling import run_slice
+from .sink import Batch, LandAgain, Sink
+from .sink import install as install_sink
+
+__all__ = [
+    "Batch", "LandAgain", "Sink", "VendorError", "BadCredentials", "Refused", "connect", "disconnect", "dispatch_due",
+    "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "run_slice", "save_credential", "sync_now",
+]  # fmt: skip
+
+Enqueue = Callable[[int], None]
+
+
+class Refused(Exception):
+    """What was asked cannot be done; the message is for the merchant, `field` the setting it is about."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+# Cards and credentials
+
+
+def card(slug: str) -> Card:
+    """The card of that slug, or `Refused`."""
+    try:
+        return registry.get(slug)
+    except KeyError:
+        raise Refused(f"There is no card named {slug}. Cards: {', '.join(sorted(registry.CARDS))}.") from None
+
+
+def connection_of(*, account_id: int, slug: str) -> Connection:
+    """The account's use of a card, made when it is first asked for."""
+    card(slug)
+    made, _ = Connection.unscoped.get_or_create(account_id=account_id, card=slug)
+    return made
+
+
+@dataclass
+class Problems(Exception):
+    """What is wrong with a form, by field."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join(self.fields.values())
+
+
+def save_credential(
+    *, connection: Connection, given: Mapping[str, str], credential: Credential | None = None
+) -> Credential:
+    """Store what was entered, sealed where it is secret. An empty secret keeps the stored one. Raises `Problems`."""
+    shown = registry.get(connection.card)
+    stored = dict(credential.secrets or {}) if credential else {}
+    values: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name in given:
+        if name not in {f.name for f in shown.credentials}:
+            problems[name] = f"{shown.title} has no field named {name}."
+    for declared in shown.credentials:
+        value = str(given.get(declared.name, "") or "").strip()
+        if declared.secret and not value:
+            value = stored.get(declared.name, "")
+        if problem := declared.problem(value):
+            problems[declared.name] = problem
+        elif "\x00" in value:
+            problems[declared.name] = f"{declared.label} has a character that cannot be stored."
+        if declared.secret:
+            stored[declared.name] = value
+        else:
+            values[declared.name] = value
+    if problems:
+        raise Problems(problems)
+    if credential is None:
+        credential = Credential(account_id=connection.account_id, connection=connection)
+    credential.values, credential.secrets = values, stored
+    credential.token = None
+    credential.secrets_at = timezone.now()
+    credential.save()
+    return credential
+
+
+def save_settings(*, connection: Connection, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Store the card's switches. Unknown names are refused. Returns what changed."""
+    declared = {flag.name: flag for flag in registry.get(connection.card).settings}
+    unknown = [name for name in given if name not in declared]
+    if unknown:
+        raise Problems({name: f"There is no setting named {name}." for name in unknown})
+    before = {name: bool(connection.settings.get(name, flag.default)) for name, flag in declared.items()}
+    after = before | {name: bool(value) for name, value in given.items()}
+    connection.settings = after
+    connection.save(update_fields=["settings"])
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def connect(*, credential: Credential, now: datetime) -> Verified:
+    """Check the credential against the vendor, find its origin and locations, and start its streams.
+
+    Raises `BadCredentials`, `TryLater` or `UnexpectedAnswer` with a sentence (kept on the credential too), and
+    `Refused` when another live credential already reads the same company.
+    """
+    shown = registry.get(credential.connection.card)
+    try:
+        with client_for(credential, shown) as client:
+            verified = shown.connect(client)
+    except VendorError as error:
+        Credential.unscoped.filter(pk=credential.pk).update(
+            message=error.message,
+            setting=getattr(error, "setting", ""),
+            checked_at=now,
+            state=CredentialState.PAUSED if credential.state == CredentialState.CONNECTED else credential.state,
+        )
+        raise
+    try:
+        with transaction.atomic():
+            return _connected(credential, shown, verified, now)
+    except IntegrityError as error:
+        if "live_credential_once" not in str(error):
+            raise
+        raise Refused(
+            f"{verified.title} is already connected by another credential of this account.", field="company_id"
+        ) from None
+
+
+def _connected(credential: Credential, shown: Card, verified: Verified, now: datetime) -> Verified:
+    origin, _ = Origin.unscoped.get_or_create(
+        account_id=credential.account_id,
+        platform=shown.slug,
+        identity=verified.identity,
+        defaults={"title": verified.title},
+    )
+    landing.lock_origin(origin.pk)
+    landing.locations(account_id=credential.account_id, origin_id=origin.pk, records=verified.locations)
+    if credential.origin_id not in (None, origin.pk):
+        # Another company: its cursors say nothing about this one.
+        StreamState.unscoped.filter(credential=credential).update(cursor={}, first_done_at=None, read_until=None)
+    credential.origin = origin
+    credential.state = CredentialState.CONNECTED
+    credential.message = credential.setting = ""
+    credential.checked_at = now
+    credential.connected_at = credential.connected_at or now
+    credential.save()
+    for stream in shown.streams:
+        state, made = StreamState.unscoped.get_or_create(
+            account_id=credential.account_id, credential=credential, stream=stream.name, defaults={"next_due": now}
+        )
+        if not made:
+            StreamState.unscoped.filter(pk=state.pk).update(
+                next_due=now, enabled=True, failures=0, failing_since=None, message=""
+            )
+    return verified
+
+
+def disconnect(*, credential: Credential) -> None:
+    """Stop reading and forget the secrets. Every row stays, and so do the cursors: entering them again goes on."""
+    with transaction.atomic():
+        Credential.unscoped.filter(pk=credential.pk).update(
+            state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting=""
+        )
+        SyncRun.unscoped.filter(stream__credential=credential, status__in=[RunStatus.QUEUED, RunStatus.RUNNING]).update(
+            status=RunStatus.STOPPED, finished_at=Now(), message="Disconnected."
+        )
+
+
+# Runs
+
+
+def enqueue_run(*, state: StreamState, enqueue: Enqueue | None, full: bool = False, manual: bool = False) -> SyncRun:
+    """The live run of a stream: a new one, handed to the queue in the same transaction, or the one there is."""
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                run = SyncRun.unscoped.create(account_id=state.account_id, stream=state, full=full, manual=manual)
+        except IntegrityError:
+            return SyncRun.unscoped.get(stream=state, status__in=[RunStatus.QUEUED, RunStatus.RUNNING])
+        if enqueue:
+            enqueue(run.pk)
+    return run
+
+
+def sync_now(*, connection: Connection, enqueue: Enqueue) -> int:
+    """Queue every stream of the connection's live credentials at once. Returns how many."""
+    states = StreamState.unscoped.filter(
+        credential__connection=connection, credential__state=CredentialState.CONNECTED, enabled=True
+    )
+    started = 0
+    for state in states:
+        if _ready(state):
+            enqueue_run(state=state, enqueue=enqueue, manual=True)
+            started += 1
+    return started
+
+
+def _ready(state: StreamState) -> bool:
+    """A stream waits for the first pull of those it builds on."""
+    needed = registry.get(state.credential.connection.card).stream(state.stream).after
+    if not needed:
+        return True
+    done = StreamState.unscoped.filter(
+        credential_id=state.credential_id, stream__in=needed, first_done_at__isnull=False
+    ).count()
+    return done == len(needed)
+
+
+def interval_s(stream: type, locations: int) -> int:
+    """Seconds between two pulls: a service answers 1,000 calls a minute, and each location costs one."""
+    if stream.interval_s > 60:
+        return stream.interval_s
+    return max(stream.interval_s, round(60 * locations / 800))
+
+
+def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> dict[str, int]:
+    """Queue what is due, and hand out again what a dead worker left. Safe to run any number of times at once."""
+    with transaction.atomic():
+        due = list(
+            StreamState.unscoped.select_for_update(skip_locked=True, of=("self",))
+            .select_related("credential__connection")
+            .filter(enabled=True, next_due__lte=Now(), credential__state=CredentialState.CONNECTED)
+            .exclude(Exists(_live_run()))
+            .order_by("next_due")[:limit]
+        )
+        started = 0
+        places = dict(
+            Location.unscoped.filter(origin__in={s.credential.origin_id for s in due}, active=True)
+            .values_list("origin").annotate(Count("id"))
+        )  # fmt: skip
+        now = timezone.now()
+        for state in due:
+            stream = registry.get(state.credential.connection.card).stream(state.stream)
+            wait = interval_s(stream, places.get(state.credential.origin_id, 0))
+            if _ready(state):
+                enqueue_run(state=state, enqueue=enqueue)
+                started += 1
+            else:
+                wait = 2
+            state.next_due = now + timedelta(seconds=wait)
+        StreamState.unscoped.bulk_update(due, ["next_due"])
+    with transaction.atomic():
+        lost = list(
+            SyncRun.unscoped.select_for_update(skip_locked=True)
+            .filter(
+                Q(status=RunStatus.RUNNING, lease_until__lt=Now())
+                # Queued and never claimed: its task was lost, or the queue is long. Delivered twice, it runs once.
+                | Q(status=RunStatus.QUEUED, queued_at__lt=Now() - timedelta(seconds=60))
+            )
+            .order_by("id")[:limit]
+        )
+        for run in lost:
+            if run.status == RunStatus.RUNNING:
+                run.status, run.token, run.lease_until = RunStatus.QUEUED, "", None
+                run.takeovers += 1
+            run.queued_at = timezone.now()
+            enqueue(run.pk)
+        SyncRun.unscoped.bulk_update(lost, ["status", "token", "lease_until", "takeovers", "queued_at"])
+    return {"started": started, "taken_over": len(lost)}
+
+
+def _live_run():
+    return SyncRun.unscoped.filter(stream=OuterRef("pk"), status__in=[RunStatus.QUEUED, RunStatus.RUNNING])
+
+
+def prune(*, now: datetime, keep_days: int = 14) -> int:
+    """Old runs go; the last twenty of each stream stay whatever their age."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """DELETE FROM integrations_syncrun r WHERE r.finished_at < %s AND r.id NOT IN (
+                   SELECT x.id FROM integrations_syncrun x WHERE x.stream_id = r.stream_id
+                   ORDER BY x.id DESC LIMIT 20)""",
+            [now - timedelta(days=keep_days)],
+        )
+        runs = cursor.rowcount
+        cursor.execute("DELETE FROM integrations_refusedrow WHERE last_at < %s", [now - timedelta(days=90)])
+    return runs
+
+
+def stop_run(*, run_id: int) -> None:
+    """End a run; what it saved stays, and the next one goes on behind it."""
+    SyncRun.unscoped.filter(pk=run_id, status__in=[RunStatus.QUEUED, RunStatus.RUNNING]).update(
+        status=RunStatus.STOPPED, finished_at=Now(), lease_until=None, message="Stopped."
+    )
+
+
+def same_credential(*, connection: Connection, given: Mapping[str, Any]) -> Credential | None:
+    """The credential that these values mean when they are entered again: same company, or the only draft."""
+    first = registry.get(connection.card).credentials[0].name
+    for credential in Credential.unscoped.filter(connection=connection).order_by("-id"):
+        if credential.values.get(first) == given.get(first):
+            return credential
+    return None

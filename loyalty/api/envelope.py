@@ -1,0 +1,128 @@
+"""Every answer's envelope, in and out (reference: section 2.4, from the vendor's own HTTP library).
+
+Success `{"data": ..., "code": 200, "success": true}`; failure
+`{"errors": [{"message": ...}], "code": 4xx, "success": false}`. Both `code` and `success` are always there: clients
+refuse an answer without them. Success is 200, also for something created.
+"""
+
+import logging
+import math
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
+from django.http import Http404
+from django.http.request import UnreadablePostError
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError, Throttled
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.response import Response
+
+logger = logging.getLogger("loyalty.api")
+
+OURS = "Something went wrong on our side. It was noted; please try again."
+BUSY = "The service is busy or restarting. Please try again in a moment."
+
+
+class Refused(APIException):
+    """A call we understand and do not carry out. The sentence goes to the caller."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+
+class NotThere(APIException):
+    """What the call is about does not exist in the key's account."""
+
+    status_code = status.HTTP_404_NOT_FOUND
+    default_detail = "Not Found"
+
+
+def answer(data: Any, *, headers: dict[str, str] | None = None) -> Response:
+    """A success. `data` may hold Decimals (points) and UUIDs; say None, not [], for an empty list."""
+    return Response({"data": data, "code": 200, "success": True}, headers=headers)
+
+
+def failure(message: str, code: int, *, headers: dict[str, str] | None = None) -> Response:
+    return Response({"errors": [{"message": message}], "code": code, "success": False}, status=code, headers=headers)
+
+
+class EnvelopeRenderer(BaseRenderer):
+    """JSON bytes; points are integers when integral, else numbers with two decimals."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(self, data, accepted_media_type=None, renderer_context=None) -> bytes:
+        return orjson.dumps(data, default=_more) if data is not None else b""
+
+
+def _more(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else orjson.Fragment(f"{value:.2f}")
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+class TolerantJSONParser(BaseParser):
+    """JSON whatever the content type says: tills send it as form data, as text, or without a type.
+
+    Numbers too large for the format, broken UTF-8, lone surrogates and nesting past 1,024 are refused by the decoder.
+    """
+
+    media_type = "*/*"
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        body = stream.read().removeprefix(b"\xef\xbb\xbf").strip()
+        if not body:
+            return {}
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise ParseError(f"The body is not JSON: {error}.") from None
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """An envelope for whatever was raised. What we did not foresee is logged, and told without details."""
+    match error:
+        case Throttled():
+            wait = str(max(1, math.ceil(error.wait or 1)))
+            limit = getattr(context.get("view"), "rate_limit", 0)
+            return failure(
+                f"Too many calls. Try again in {wait} s.",
+                429,
+                headers={
+                    "Retry-After": wait,
+                    "X-RateLimit-Limit": str(limit),
+                    "X-RateLimit-Remaining": "0",
+                    "X-RateLimit-Reset": wait,
+                },
+            )
+        case APIException():
+            return failure(_sentence(error.detail), error.status_code)
+        case Http404():
+            return failure("Not Found", 404)
+        case PermissionDenied():
+            return failure("This key may not do that.", 403)
+        case RequestDataTooBig():
+            return failure("The body is too large.", 413)
+        case SuspiciousOperation() | UnreadablePostError():
+            return failure("The request could not be read.", 400)
+        case OperationalError():
+            logger.exception("Database not available")
+            return failure(BUSY, 503, headers={"Retry-After": "2"})
+    request = context.get("request")
+    logger.error("Unforeseen in %s", getattr(request, "path", "?"), exc_info=error)
+    return failure(OURS, 500)
+
+
+def _sentence(detail: Any) -> str:
+    """The first sentence of whatever shape the framework's detail has."""
+    while isinstance(detail, dict | list) and detail:
+        detail = next(iter(detail.values())) if isinstance(detail, dict) else detail[0]
+    return str(detail)

@@ -1,0 +1,96 @@
+"""Contacts: sign-up and look-ups (reference: 5.1, 5.3 to 5.5)."""
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aiqsync.accounts.models import Scope
+from integrations.services import email_of
+from loyalty import personas
+from loyalty.models import Ground, Persona
+
+from .authentication import Caller
+from .base import TillView
+from .envelope import NotThere, Refused, answer
+from .shapes import Body
+from .wallet_views import UNKNOWN
+
+_OUR_NAMES = {"phone": "mobilePhone", "email": "email"}
+
+
+class Loyalty(TillView):
+    """Creates or updates a contact, and enrols it unless `loyalty` is false."""
+
+    scopes = {"POST": Scope.POS}
+
+    @extend_schema(
+        summary="Sign up a shopper, or update one",
+        tags=["contacts"],
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+    )
+    def post(self, request: Request) -> Response:
+        body = Body(request)
+        wants = body.flag("loyalty")
+        now = timezone.now()
+        try:
+            done = personas.sign_up(
+                account_id=self.caller.account_id,
+                region=self.caller.region,
+                phone=body.text("mobilePhone", "phone"),
+                email=body.text("email", longest=254),
+                first_name=body.text("firstName"),
+                last_name=body.text("lastName"),
+                enrol_as=None if wants is False else Ground.API,
+                from_date=self.caller.today(now),
+                now=now,
+            )
+        except personas.InvalidContact as error:
+            raise Refused(f"{_OUR_NAMES[error.field]}: {error.message}") from None
+        return answer({"contactID": done.persona.contact_id, "srcID": None})
+
+
+class LoyaltyLookup(TillView):
+    """Is this phone or e-mail a member? POST too: a client calls it so (reference: 5.3)."""
+
+    @extend_schema(summary="Is this phone or e-mail a member?", tags=["contacts"], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, pii: str) -> Response:
+        persona = _contact(self.caller, pii)
+        return answer(
+            {
+                "contactID": persona.contact_id,
+                "loyalty": persona.is_member,
+                "smsOptIn": False,
+                "emailOptIn": False,
+            }
+        )
+
+    @extend_schema(exclude=True)
+    def post(self, request: Request, pii: str) -> Response:
+        Body(request)
+        return self.get(request, pii)
+
+
+class LookupPhone(TillView):
+    @extend_schema(summary="Contact id by phone", tags=["contacts"], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, phone: str) -> Response:
+        return answer({"contactID": _contact(self.caller, phone).contact_id})
+
+
+class LookupEmail(TillView):
+    @extend_schema(summary="Contact id by e-mail", tags=["contacts"], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, email: str) -> Response:
+        return answer({"contactID": _contact(self.caller, email).contact_id})
+
+
+def _contact(caller: Caller, pii: str) -> Persona:
+    by_email = "@" in pii
+    persona = personas.find(
+        account_id=caller.account_id,
+        phone="" if by_email else personas.phone_of(pii, caller.region),
+        email=email_of(pii) if by_email else "",
+    )
+    if persona is None:
+        raise NotThere(UNKNOWN)
+    return persona

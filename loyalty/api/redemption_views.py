@@ -1,0 +1,176 @@
+"""Redeem and give back (reference: 4.7, 4.8). Who is meant stands in the address the wallet gave out, signed."""
+
+import hashlib
+import uuid
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aiqsync.accounts.models import Scope
+from loyalty import ledger, links
+from loyalty.models import Channel, RedemptionState
+from loyalty.wallet import plain_points
+
+from .base import TillView
+from .envelope import NotThere, Refused, answer
+from .shapes import Body
+
+REPLAYED = {"Idempotent-Replayed": "true"}
+LONGEST_TRANSACTION = 100
+
+_NOT_AVAILABLE = {
+    "unknown": "This discount does not exist.",
+    "stale": "This address is out of date; read the wallet again.",
+    "disabled": "The loyalty programme is switched off.",
+    "archived": "This discount is no longer offered.",
+    "not_started": "This discount has not started.",
+    "ended": "This discount has ended.",
+}
+_USED = {
+    "used": "This discount has been used; it can be used once.",
+    "given_back": "The points of this redemption were given back; read the wallet again.",
+}
+
+
+class Mismatch(Refused):
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+
+
+class Redeem(TillView):
+    """PUT the wallet's `redemptionURL`, with the till's transaction id appended; repeating it is safe."""
+
+    scopes = {"PUT": Scope.POS}
+
+    @extend_schema(summary="Redeem one discount", tags=["redemptions"], request=None, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, uid: str, discount: str, token: str, transaction: str | None = None) -> Response:
+        now = timezone.now()
+        order = (transaction or "").strip()
+        if len(order) > LONGEST_TRANSACTION:
+            raise Refused(f"transactionID: at most {LONGEST_TRANSACTION} characters.")
+        link = _link(self.caller.account_id, discount, token, now)
+        try:
+            done = ledger.redeem(
+                account_id=self.caller.account_id,
+                persona_id=link.persona_id,
+                discount_id=link.discount_id,
+                n=link.n,
+                transaction=order,
+                channel=Channel.TILL if order else Channel.WEB,
+                now=now,
+                store_id=self.caller.store_id,
+            )
+        except ledger.NotEnoughPoints as error:
+            raise Refused(
+                f"{plain_points(error.asked)} points are needed, {plain_points(error.balance)} are there."
+            ) from None
+        except ledger.AlreadyUsed as error:
+            raise Refused(_USED[error.reason]) from None
+        except ledger.OneDiscountPerOrder:
+            raise Refused("This order has another discount already; an order carries one. Nothing was taken.") from None
+        except ledger.NotAvailable as error:
+            raise Refused(_NOT_AVAILABLE.get(error.reason, "This discount is not available.")) from None
+        return answer(
+            {
+                "redemptionID": done.redemption_id,
+                "pointsDeducted": done.points,
+                "loyaltyPoints": done.balance if done.created else _balance_then(done),
+                "transactionID": order or None,
+                # What this call made of it. Nothing that may have changed since: a repeat answers the same bytes.
+                "state": RedemptionState.APPLIED if order else RedemptionState.SETTLED,
+            },
+            headers=None if done.created else REPLAYED,
+        )
+
+
+class RedeemForOrder(Redeem):
+    """PUT the wallet's `redemptionURL` with the till's transaction id appended; once for each transaction."""
+
+    @extend_schema(
+        operation_id="redeem_for_order",
+        summary="Redeem one discount for a till's transaction",
+        tags=["redemptions"],
+        request=None,
+        responses=OpenApiTypes.OBJECT,
+    )
+    def put(self, request: Request, uid: str, discount: str, token: str, transaction: str) -> Response:
+        return self.redeem(discount, token, transaction.strip())
+
+
+class Revert(TillView):
+    """Our own path, because the vendor's is not known (reference: 4.8, 10.1). The whole, or `points` of it.
+
+    Repeated without `points` it gives back once. Two equal parts of one redemption each need an `Idempotency-Key`.
+    """
+
+    scopes = {"POST": Scope.POS}
+
+    @extend_schema(
+        summary="Give back the points of a redemption",
+        tags=["redemptions"],
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+    )
+    def post(self, request: Request, redemption: str) -> Response:
+        points = Body(request).points("points")
+        try:
+            public_id = uuid.UUID(redemption)
+        except ValueError:
+            raise NotThere("Redemption not found") from None
+        key = request.META.get("HTTP_IDEMPOTENCY_KEY", "").strip()
+        try:
+            done = ledger.revert(
+                account_id=self.caller.account_id,
+                redemption_public_id=public_id,
+                points=points,
+                key=f"revert:{public_id}:{hashlib.sha256(key.encode()).hexdigest()[:32]}" if key else None,
+                now=timezone.now(),
+            )
+        except ledger.UnknownRedemption:
+            raise NotThere("Redemption not found") from None
+        except ledger.NothingToRevert as error:
+            raise Refused(
+                f"points: {plain_points(error.left)} can be given back, {plain_points(error.asked)} were asked for."
+            ) from None
+        if key and points is not None and points != done.points:
+            raise Mismatch("This Idempotency-Key was used for another number of points.")
+        return answer(
+            {
+                "redemptionID": done.redemption_id,
+                "pointsReturned": done.points,
+                "pointsReturnedTotal": done.reverted_total,
+                "loyaltyPoints": done.balance,
+                "state": done.state,
+            },
+            headers=None if done.created else REPLAYED,
+        )
+
+
+def _link(account_id: int, discount: str, token: str, now: datetime) -> links.Link:
+    if not (discount.isascii() and discount.isdigit() and len(discount) <= 9):
+        raise NotThere("This redemption address is not valid.")
+    try:
+        return links.read(token, account_id=account_id, discount_number=int(discount), now=now)
+    except links.BadLink:
+        raise NotThere("This redemption address is not valid.") from None
+    except links.ExpiredLink:
+        raise Refused("This address is over 24 hours old; read the wallet again.") from None
+
+
+def _balance_then(done: ledger.Redeemed) -> Decimal:
+    """The balance right after an earlier redemption: of its own entry or, when it cost nothing, of the last before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT e.balance_after FROM loyalty_redemption r JOIN loyalty_entry e ON e.persona_id = r.persona_id
+               WHERE r.public_id = %s AND (e.redemption_id = r.id AND e.kind = 'redeem'
+                                           OR r.points = 0 AND e.at <= r.applied_at)
+               ORDER BY e.id DESC LIMIT 1""",
+            [done.redemption_id],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else done.balance

@@ -1,0 +1,74 @@
+"""Request bodies: shape only. Each reader names the field it refuses."""
+
+import math
+from decimal import Decimal
+from typing import Any
+
+from rest_framework.request import Request
+
+from .base import CONTROL
+from .envelope import Refused
+
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": None}
+
+
+class Body:
+    """A JSON object, read field by field. Fields nobody asks for are ignored; null is the same as absent."""
+
+    def __init__(self, request: Request) -> None:
+        data = request.data
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise Refused("The body must be a JSON object.")
+        self.fields: dict[str, Any] = data
+
+    def text(self, *names: str, longest: int = 200) -> str:
+        """The first of the names that is there, trimmed; "" when none is. A whole number is taken as its digits."""
+        for name in names:
+            value = self.fields.get(name)
+            if value is None:
+                continue
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = str(value)
+            if not isinstance(value, str):
+                raise Refused(f"{name}: must be text.")
+            value = value.strip()
+            if len(value) > longest:
+                raise Refused(f"{name}: at most {longest} characters.")
+            if CONTROL.search(value):
+                raise Refused(f"{name}: contains characters that cannot be stored.")
+            if value:
+                return value
+        return ""
+
+    def flag(self, name: str) -> bool | None:
+        """True, False, or None when it is not there. Clients also send 0, 1 and words."""
+        value = self.fields.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | str):
+            word = str(value).strip().lower()
+            if word in _WORDS:
+                return _WORDS[word]
+        raise Refused(f"{name}: must be true or false.")
+
+    def points(self, name: str) -> Decimal | None:
+        """Points above 0 with at most two decimals, or None when the field is not there."""
+        value = self.fields.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = self.text(name, longest=20)
+            try:
+                value = float(value)
+            except ValueError:
+                raise Refused(f"{name}: must be a number.") from None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise Refused(f"{name}: must be a number.")
+        if not 0 < value < 10**12:
+            raise Refused(f"{name}: must be above 0.")
+        points = Decimal(str(value))
+        if points != round(points, 2):
+            raise Refused(f"{name}: at most two decimals.")
+        return round(points, 2)

@@ -1,0 +1,110 @@
+"""Wallet: points and discounts of one contact (reference: 4.1, 4.2)."""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.services import email_of
+from loyalty import links, personas, wallet
+
+from .authentication import Caller, epoch
+from .base import TillView
+from .envelope import NotThere, Refused, answer
+from .shapes import Body
+
+UNKNOWN = "Contact not found"
+
+
+class WalletBody(TillView):
+    """POST: by phone, e-mail, or both (the phone first)."""
+
+    @extend_schema(
+        summary="Points and discounts by phone or e-mail",
+        tags=["wallet"],
+        request=OpenApiTypes.OBJECT,
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("badges", OpenApiTypes.BOOL, description="Accepted.")],
+    )
+    def post(self, request: Request) -> Response:
+        body = Body(request)
+        phone = body.text("phone", "mobilePhone")
+        email = body.text("email", longest=254)
+        if not phone and not email:
+            raise Refused("phone: a phone or an email is needed.")
+        return _wallet(request, self.caller, phone, email)
+
+
+class WalletByPhone(TillView):
+    @extend_schema(summary="Points and discounts by phone", tags=["wallet"], responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, phone: str) -> Response:
+        return _wallet(request, self.caller, phone, "")
+
+
+def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Response:
+    now = timezone.now()
+    persona_id = personas.find_id(
+        account_id=caller.account_id,
+        phone=personas.phone_of(phone, caller.region),
+        email=email_of(email),
+    )
+    if persona_id is None:
+        raise NotThere(UNKNOWN)
+    shown = wallet.show(account_id=caller.account_id, persona_id=persona_id, now=now)
+    host = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+    return answer(wallet_data(shown, caller=caller, host=host))
+
+
+def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[str, Any]:
+    """The wallet as the wire has it. `loyalty`, `asOf` and `openRedemptions` are ours, beside the vendor's."""
+    now = epoch(shown.as_of)
+    signer = (caller, host, shown.persona_id, now + int(links.VALID_FOR.total_seconds()))
+    return {
+        "contactID": shown.contact_id,
+        "loyaltyPoints": shown.points,
+        "hidePointsInWallet": not shown.enabled,
+        "audiences": None,
+        "discountTemplates": [_template(reward, *signer) for reward in shown.rewards] or None,
+        "loyalty": shown.is_member,
+        "asOf": now,
+        "openRedemptions": [
+            {
+                "redemptionID": one.redemption_id,
+                "name": one.name,
+                "pointsDeduction": one.points,
+                "transactionID": one.transaction or None,
+                "appliedAt": epoch(one.applied_at),
+            }
+            for one in shown.open_redemptions
+        ]
+        or None,
+    }
+
+
+def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int, expires_at: int) -> dict[str, Any]:
+    token = links.make(
+        account_id=caller.account_id,
+        discount_number=reward.number,
+        link=links.Link(persona_id=persona_id, discount_id=reward.discount_id, n=reward.n),
+        expires_at=expires_at,
+    )
+    dollars, cents = divmod(reward.amount_cents, 100)
+    return {
+        "id": str(reward.number),
+        "posDiscountID": reward.pos_discount_id,
+        "avatar": "",
+        "name": reward.name,
+        "pageTitle": reward.description,
+        "inStoreRedemption": reward.in_store_only,
+        "dollarValue": dollars if not cents else reward.amount_cents / 100,
+        "percentageValue": reward.percent,
+        "pointsDeduction": reward.points,
+        "tierDiscount": False,
+        "reusable": reward.reusable,
+        "available": reward.available,
+        "expiration": epoch(reward.ends_at) if reward.ends_at else 0,
+        "redemptionURL": f"{host}/api/v1.1/discount/redeem/{caller.uid}/{reward.number}/{token}",
+    }

@@ -1,0 +1,87 @@
+"""What landed rows mean for loyalty: the sink's work, inside the page's transaction.
+
+Wallets are locked last, in the ledger, in persona order (docs/decisions/locks.md).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection
+
+from . import earning, ledger, matching
+
+
+def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> None:
+    """New and changed customers get their personas; sales that waited for them are joined and settled."""
+    matching.match(account_id=account_id, customer_ids=customer_ids, now=now)
+    with connection.cursor() as cursor:
+        # Only sales without their owner: the others are settled already.
+        cursor.execute(
+            """SELECT s.id FROM integrations_customer c
+               JOIN integrations_sale s ON s.origin_id = c.origin_id AND s.customer_id = c.external_id
+               LEFT JOIN loyalty_salestate st ON st.sale_id = s.id
+               WHERE c.account_id = %s AND c.id = ANY(%s) AND s.customer_id <> '' AND st.persona_id IS NULL""",
+            [account_id, list(customer_ids)],
+        )
+        waiting = [row[0] for row in cursor.fetchall()]
+    if waiting:
+        earning.settle_sales(account_id=account_id, sale_ids=waiting, now=now)
+        _seen(account_id, waiting)
+
+
+def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> None:
+    """New and changed sales earn; a refund settles its original as well; open redemptions meet their sale."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT o.id FROM integrations_sale r
+               JOIN integrations_sale o ON o.origin_id = r.origin_id AND o.external_id = r.original_id
+               WHERE r.account_id = %s AND r.id = ANY(%s) AND r.original_id <> ''""",
+            [account_id, list(sale_ids)],
+        )
+        originals = [row[0] for row in cursor.fetchall()]
+    earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
+    _seen(account_id, sale_ids)
+    _settle_redemptions(account_id, sale_ids, now)
+
+
+def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE loyalty_persona p SET last_seen_at = f.at FROM (
+                   SELECT st.persona_id, max(s.sold_at) AS at FROM loyalty_salestate st
+                   JOIN integrations_sale s ON s.id = st.sale_id
+                   WHERE st.account_id = %s AND st.sale_id = ANY(%s) AND st.persona_id IS NOT NULL
+                   GROUP BY st.persona_id ORDER BY st.persona_id
+               ) f WHERE p.id = f.persona_id AND (p.last_seen_at IS NULL OR p.last_seen_at < f.at)""",
+            [account_id, list(sale_ids)],
+        )
+
+
+def _settle_redemptions(account_id: int, sale_ids: Sequence[int], now: datetime) -> None:
+    """An applied redemption whose transaction is a sale's invoice or receipt number has met its sale."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT r.id, min(s.id) FROM loyalty_redemption r
+               JOIN integrations_sale s ON s.account_id = r.account_id AND r.transaction IN (s.number, s.receipt)
+               JOIN loyalty_salestate st ON st.sale_id = s.id AND st.persona_id = r.persona_id
+               WHERE r.account_id = %s AND s.id = ANY(%s) AND r.state = 'applied' AND r.transaction <> ''
+                     AND s.kind = 'sale' AND s.discounts <> '[]'::jsonb
+               GROUP BY r.id HAVING count(*) = 1""",
+            [account_id, list(sale_ids)],
+        )
+        pairs = cursor.fetchall()
+    for redemption_id, sale_id in pairs:
+        ledger.settle_redemption(account_id=account_id, redemption_id=redemption_id, sale_id=sale_id, now=now)
+
+
+def customers_with_open_redemptions(*, origin_id: int, customers: Sequence[str]) -> set[str]:
+    """Which of these customers (external ids) have an applied redemption: their sales' details are wanted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT c.external_id FROM integrations_customer c
+               JOIN loyalty_source src ON src.customer_id = c.id
+               JOIN loyalty_redemption r ON r.persona_id = src.persona_id AND r.state = 'applied'
+               WHERE c.origin_id = %s AND c.external_id = ANY(%s)""",
+            [origin_id, list(customers)],
+        )
+        return {row[0] for row in cursor.fetchall()}

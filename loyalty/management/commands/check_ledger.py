@@ -1,0 +1,26 @@
+from django.core.management.base import BaseCommand
+from django.db import connection, transaction
+
+from loyalty import audits
+
+
+class Command(BaseCommand):
+    help = "Check that balances, entries, lots, redemptions and sales agree. Exit code 1 when they do not."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args, **options) -> None:
+        with transaction.atomic():
+            # One moment for all rules, while tills and syncs go on.
+            if not connection.in_atomic_block or len(connection.savepoint_ids) == 0:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            found = audits.violations()
+        for violation in found:
+            examples = "; ".join(violation.examples)
+            self.stdout.write(
+                f"{violation.rule.name}: {violation.count} where {violation.rule.promise} does not hold: {examples}"
+            )
+        total = sum(violation.count for violation in found)
+        self.stdout.write(f"{total} violations")
+        if total:
+            raise SystemExit(1)

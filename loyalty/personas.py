@@ -1,0 +1,277 @@
+"""Single persons: find one, sign one up, enrol. `matching.py` does it for pages of landed customers, by the same rules.
+
+Callers work in the account (`acting_in`, the key, the session). `now` and days are passed in.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
+
+from aiqsync.accounts.models import User
+from integrations.services import e164, email_of, is_placeholder
+
+from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
+
+SLICE = 500  # personas enrolled in one transaction
+_TRIES = 5
+
+
+class InvalidContact(Exception):
+    """Nothing usable to know the person by. `field` is `phone` or `email`, the message a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUp:
+    persona: Persona
+    created: bool
+    enrolled: bool  # by this call
+
+
+def phone_of(raw: str, region: str) -> str:
+    """The phone as an identifier, E.164; "" when it is no number, or one that cashiers type to get past the field."""
+    phone = e164(raw, region)
+    return "" if phone and is_placeholder(phone) else phone
+
+
+# Who holds the phone; else who holds the e-mail; else, for a phone that is shared and identifies nobody, the persona
+# who bought last (docs/decisions: a shared phone answers with the persona of the latest sale).
+_FIND = """
+SELECT id FROM (
+    SELECT coalesce(p.merged_into_id, p.id) AS id, 1 AS rank, NULL::timestamptz AS seen
+    FROM loyalty_identifier i JOIN loyalty_persona p ON p.id = i.persona_id
+    WHERE i.account_id = %(account)s AND NOT i.shared AND i.kind = 'phone' AND i.value = %(phone)s
+    UNION ALL
+    SELECT coalesce(p.merged_into_id, p.id), 2, NULL
+    FROM loyalty_identifier i JOIN loyalty_persona p ON p.id = i.persona_id
+    WHERE i.account_id = %(account)s AND NOT i.shared AND i.kind = 'email' AND i.value = %(email)s
+    UNION ALL
+    SELECT coalesce(p.merged_into_id, p.id), 3, p.last_seen_at
+    FROM loyalty_persona p
+    WHERE p.account_id = %(account)s AND p.phone = %(phone)s AND %(phone)s <> ''
+) found ORDER BY rank, seen DESC NULLS LAST, id DESC LIMIT 1
+"""
+
+
+def find_id(*, account_id: int, phone: str = "", email: str = "") -> int | None:
+    """The persona of a phone (E.164), else of an e-mail (lower case), merges followed. One statement, or none."""
+    if not phone and not email:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND, {"account": account_id, "phone": phone, "email": email})
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID | None = None) -> Persona | None:
+    """The same as a row; by contact id when that is given. An id that was merged away answers with its survivor."""
+    people = Persona.objects.filter(account_id=account_id)
+    if contact_id is not None:
+        persona = people.select_related("merged_into").filter(contact_id=contact_id).first()
+        return persona.merged_into or persona if persona else None
+    found = find_id(account_id=account_id, phone=phone, email=email)
+    return people.get(pk=found) if found else None
+
+
+def sign_up(
+    *,
+    account_id: int,
+    region: str,
+    from_date: date,
+    now: datetime,
+    phone: str = "",
+    email: str = "",
+    first_name: str = "",
+    last_name: str = "",
+    enrol_as: str | None = Ground.API,
+    user: User | None = None,
+    note: str = "",
+) -> SignedUp:
+    """Find the person by phone, then e-mail, or create him; take over what was given; enrol unless `enrol_as` is None.
+
+    Phone and e-mail come as typed. One that is not valid is left out, and never blanks a good one; when nothing valid
+    is left, InvalidContact names the field. Two callers with the same new phone get one persona.
+    """
+    good_phone, good_email = phone_of(phone, region), email_of(email)
+    if not good_phone and not good_email:
+        if phone:
+            raise InvalidContact("phone", "This is not a valid phone number.")
+        if email:
+            raise InvalidContact("email", "This is not a valid e-mail address.")
+        raise InvalidContact("phone", "A phone number or an e-mail address is needed.")
+    names = first_name.strip(), last_name.strip()
+    for last_try in (*[False] * (_TRIES - 1), True):
+        try:
+            with transaction.atomic():
+                persona, created = _found_or_new(account_id, good_phone, good_email, names, now)
+                _take_over(persona, good_phone, good_email, names)
+                enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
+                return SignedUp(persona, created, bool(enrolled))
+        except IntegrityError:
+            # Somebody else took the phone or e-mail between our look and our insert: look again.
+            if last_try:
+                raise
+    raise AssertionError("unreachable")
+
+
+def enrol(
+    *, persona: Persona, ground: str, from_date: date, now: datetime, user: User | None = None, note: str = ""
+) -> bool:
+    """Make a member, whose sales from that day on earn. False when he was one already from that day or earlier."""
+    return bool(
+        enrol_many(
+            account_id=persona.account_id,
+            persona_ids=[persona.pk],
+            ground=ground,
+            from_date=from_date,
+            now=now,
+            user=user,
+            note=note,
+        )
+    )
+
+
+def enrol_many(
+    *,
+    account_id: int,
+    persona_ids: Iterable[int],
+    ground: str,
+    from_date: date,
+    now: datetime,
+    user: User | None = None,
+    note: str = "",
+) -> int:
+    """Enrol these, a slice of 500 in a transaction, with the points of their sales. Returns how many were new.
+
+    Started again after a failure it goes on where it stopped: who is a member already gets no second row.
+    """
+    ids = sorted(set(persona_ids))
+    enrolled = 0
+    for start in range(0, len(ids), SLICE):
+        with transaction.atomic():
+            people = list(
+                Persona.objects.select_for_update()
+                .filter(account_id=account_id, pk__in=ids[start : start + SLICE], merged_into=None)
+                .filter(Q(member_from=None) | Q(member_from__gt=from_date))
+                .order_by("pk")
+            )
+            enrolled += _enrol(account_id, people, ground, from_date, now, user, note)
+    return enrolled
+
+
+def _enrol(
+    account_id: int,
+    locked: Sequence[Persona],
+    ground: str,
+    from_date: date,
+    now: datetime,
+    user: User | None,
+    note: str,
+) -> int:
+    """Enrolment rows and points, for personas whose rows are locked."""
+    fresh = [p for p in locked if p.member_from is None or p.member_from > from_date]
+    if not fresh:
+        return 0
+    Enrolment.objects.bulk_create(
+        Enrolment(
+            account_id=account_id,
+            persona=persona,
+            ground=ground,
+            from_date=from_date,
+            user=user,
+            note=note[:200],
+            at=now,
+        )
+        for persona in fresh
+    )
+    Persona.objects.filter(pk__in=[p.pk for p in fresh]).update(member_from=from_date)
+    for persona in fresh:
+        persona.member_from = from_date
+    # Wallets are locked last, in persona order; earning does so (docs/decisions: lock order).
+    from . import earning
+
+    earning.settle_personas(account_id=account_id, persona_ids=[p.pk for p in fresh], now=now)
+    return len(fresh)
+
+
+def _found_or_new(
+    account_id: int, phone: str, email: str, names: tuple[str, str], now: datetime
+) -> tuple[Persona, bool]:
+    """The persona, its row locked, and whether it is new."""
+    found = _owner(account_id, IdentifierKind.PHONE, phone)
+    if found is None and phone and _is_shared(account_id, IdentifierKind.PHONE, phone):
+        found = _sharer(account_id, phone, names)
+    if found is None and (by_email := _owner(account_id, IdentifierKind.EMAIL, email)):
+        # Two different phones never meet through an e-mail (docs/decisions: identity).
+        others = Identifier.objects.filter(account_id=account_id, persona_id=by_email, kind=IdentifierKind.PHONE)
+        if not phone or not others.exclude(value=phone).exists():
+            found = by_email
+    if found is not None:
+        return Persona.objects.select_for_update().get(account_id=account_id, pk=found), False
+    persona = Persona.objects.create(account_id=account_id, created_at=now)
+    Wallet.objects.create(account_id=account_id, persona=persona)
+    return persona, True
+
+
+def _owner(account_id: int, kind: str, value: str) -> int | None:
+    if not value:
+        return None
+    found = (
+        Identifier.objects.filter(account_id=account_id, kind=kind, value=value, shared=False)
+        .values_list("persona_id", "persona__merged_into_id")
+        .first()
+    )
+    return (found[1] or found[0]) if found else None
+
+
+def _is_shared(account_id: int, kind: str, value: str) -> bool:
+    return Identifier.objects.filter(account_id=account_id, kind=kind, value=value, shared=True).exists()
+
+
+def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:
+    """Of those who share a phone the one of this name; without a name the one who bought last."""
+    if not any(names):
+        return find_id(account_id=account_id, phone=phone)
+    return (
+        Persona.objects.filter(
+            account_id=account_id,
+            phone=phone,
+            merged_into=None,
+            first_name__iexact=names[0],
+            last_name__iexact=names[1],
+        )
+        .order_by("pk")
+        .values_list("pk", flat=True)
+        .first()
+    )
+
+
+def _take_over(persona: Persona, phone: str, email: str, names: tuple[str, str]) -> None:
+    """Write what was given and is not there. Raises IntegrityError when an identifier was taken meanwhile."""
+    account_id = persona.account_id
+    before = (persona.first_name, persona.last_name, persona.phone, persona.email)
+    # E-mail first: one order for everybody (matching sorts the same way), so that two sign-ups never wait in a ring.
+    for kind, value in ((IdentifierKind.EMAIL, email), (IdentifierKind.PHONE, phone)):
+        if not value:
+            continue
+        owner = _owner(account_id, kind, value)
+        if owner is None and not _is_shared(account_id, kind, value):
+            Identifier.objects.create(account_id=account_id, persona=persona, kind=kind, value=value)
+        elif owner not in (None, persona.pk):
+            continue  # another's e-mail stays the other's; the two are likely duplicates, not one person
+        if kind == IdentifierKind.PHONE:
+            persona.phone = value
+        else:
+            persona.email = value
+    persona.first_name = names[0] or persona.first_name
+    persona.last_name = names[1] or persona.last_name
+    if before != (persona.first_name, persona.last_name, persona.phone, persona.email):
+        persona.save(update_fields=["first_name", "last_name", "phone", "email"])

@@ -1,0 +1,126 @@
+-- What every ledger call is made of: open a wallet (lock, expire), post an entry, take from lots.
+-- A line ending in "-- lock" is the lock; the race tests install these texts without it and must then fail.
+
+-- Lock a persona's wallet, made when it is not there, post its due expiries, and answer its balance.
+CREATE OR REPLACE FUNCTION loyalty_open_wallet(p_account bigint, p_persona bigint, p_now timestamptz)
+RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+    v_balance numeric;
+BEGIN
+    SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona AND account_id = p_account
+        FOR UPDATE -- lock
+    ;
+    IF NOT FOUND THEN
+        INSERT INTO loyalty_wallet (persona_id, account_id, balance) VALUES (p_persona, p_account, 0)
+        ON CONFLICT DO NOTHING;
+        SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona AND account_id = p_account
+            FOR UPDATE -- lock
+        ;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'persona % is not of account %', p_persona, p_account;
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM loyalty_lot WHERE persona_id = p_persona AND open AND expires_at <= p_now) THEN
+        PERFORM loyalty_expire(ARRAY[p_persona], p_now);
+        SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona;
+    END IF;
+    RETURN v_balance;
+END $$;
+
+-- Post the due lots of wallets that are locked already: one entry a lot. Answers how many.
+-- A lot can fall due again (points were given back to it), so its later keys carry a count.
+CREATE OR REPLACE FUNCTION loyalty_expire(p_personas bigint[], p_now timestamptz)
+RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_lots integer;
+BEGIN
+    WITH due AS MATERIALIZED (
+        SELECT l.id, l.account_id, l.persona_id, l.remaining, l.expires_at,
+               sum(l.remaining) OVER (PARTITION BY l.persona_id ORDER BY l.expires_at, l.id) AS running,
+               (SELECT count(*) FROM loyalty_draw d JOIN loyalty_entry e ON e.id = d.entry_id
+                WHERE d.lot_id = l.id AND e.kind = 'expire') AS before
+        FROM loyalty_lot l
+        WHERE l.persona_id = ANY (p_personas) AND l.open AND l.expires_at <= p_now
+    ), keyed AS (
+        SELECT due.*, 'expire:' || id || CASE WHEN before > 0 THEN ':' || before ELSE '' END AS key FROM due
+    ), posted AS (
+        INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, note, explanation, cause_at, at)
+        SELECT k.account_id, k.persona_id, 'expire', -k.remaining, w.balance - k.running, k.key, '', '{}', k.expires_at, p_now
+        FROM keyed k JOIN loyalty_wallet w ON w.persona_id = k.persona_id
+        ORDER BY k.persona_id, k.expires_at, k.id
+        RETURNING id, account_id, key
+    ), drawn AS (
+        INSERT INTO loyalty_draw (account_id, entry_id, lot_id, points)
+        SELECT k.account_id, p.id, k.id, -k.remaining FROM posted p JOIN keyed k ON k.key = p.key
+        ORDER BY p.id
+    ), emptied AS (
+        UPDATE loyalty_lot l SET remaining = l.remaining - due.remaining FROM due WHERE l.id = due.id
+    ), paid AS (
+        UPDATE loyalty_wallet w SET balance = w.balance - s.points
+        FROM (SELECT persona_id, sum(remaining) AS points FROM due GROUP BY persona_id) s
+        WHERE w.persona_id = s.persona_id
+    )
+    SELECT count(*) INTO v_lots FROM posted;
+    RETURN v_lots;
+END $$;
+
+-- Move the balance of a locked wallet and write the line that says so. Lots are the caller's next step.
+CREATE OR REPLACE FUNCTION loyalty_post(
+    p_account bigint, p_persona bigint, p_kind text, p_points numeric, p_key text, p_sale bigint, p_redemption bigint,
+    p_user bigint, p_note text, p_explanation jsonb, p_cause_at timestamptz, p_now timestamptz
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_balance numeric;
+    v_entry bigint;
+BEGIN
+    UPDATE loyalty_wallet SET balance = balance + p_points
+    WHERE persona_id = p_persona AND account_id = p_account RETURNING balance INTO STRICT v_balance;
+    INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, sale_id, redemption_id,
+                               user_id, note, explanation, cause_at, at)
+    VALUES (p_account, p_persona, p_kind, p_points, v_balance, p_key, p_sale, p_redemption,
+            p_user, p_note, p_explanation, p_cause_at, p_now)
+    RETURNING id INTO v_entry;
+    RETURN v_entry;
+END $$;
+
+-- Take points from the open lots of a locked wallet: a sale's own first when one is named, then those that
+-- expire first, then the oldest. Draws are written in the order of taking.
+CREATE OR REPLACE FUNCTION loyalty_take(p_account bigint, p_persona bigint, p_entry bigint, p_points numeric, p_sale bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_left numeric := p_points;
+    v_lots bigint[] := '{}';
+    v_points numeric[] := '{}';
+    v_lot record;
+BEGIN
+    IF p_sale IS NOT NULL THEN
+        FOR v_lot IN
+            SELECT l.id, l.remaining FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id
+            WHERE e.sale_id = p_sale AND l.persona_id = p_persona AND l.open ORDER BY l.expires_at, l.id
+        LOOP
+            EXIT WHEN v_left = 0;
+            v_lots := v_lots || v_lot.id;
+            v_points := v_points || least(v_lot.remaining, v_left);
+            v_left := v_left - least(v_lot.remaining, v_left);
+        END LOOP;
+    END IF;
+    IF v_left > 0 THEN
+        FOR v_lot IN
+            SELECT id, remaining FROM loyalty_lot
+            WHERE persona_id = p_persona AND open AND id <> ALL (v_lots) ORDER BY expires_at, id
+        LOOP
+            v_lots := v_lots || v_lot.id;
+            v_points := v_points || least(v_lot.remaining, v_left);
+            v_left := v_left - least(v_lot.remaining, v_left);
+            EXIT WHEN v_left = 0;
+        END LOOP;
+    END IF;
+    IF v_left > 0 THEN
+        RAISE EXCEPTION 'the lots of persona % hold % points less than its balance', p_persona, v_left;
+    END IF;
+    UPDATE loyalty_lot l SET remaining = l.remaining - t.points
+    FROM unnest(v_lots, v_points) AS t (lot, points) WHERE l.id = t.lot;
+    INSERT INTO loyalty_draw (account_id, entry_id, lot_id, points)
+    SELECT p_account, p_entry, t.lot, -t.points
+    FROM unnest(v_lots, v_points) WITH ORDINALITY AS t (lot, points, place) ORDER BY t.place;
+END $$;
