@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PORT ?= 8000
+export DATABASE_URL
 
 .PHONY: help demo demo-reset stop test test-long lint install dev clean-var
 

@@ -154,6 +154,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
+# Calls a minute for each key and process share, approximate by design; 0 switches the throttle off.
+API_RATE_PER_MINUTE = env.int("API_RATE_PER_MINUTE", default=6000)
 SPECTACULAR_SETTINGS = {
     "TITLE": "aiqsync",
     "VERSION": "1",

@@ -1,25 +1,47 @@
 """The merchant's admin: who may enter, its menu, its own pages."""
 
-from django.contrib.auth import authenticate  # noqa: F401  (AuthenticationForm uses the backends of the settings)
-from django.http import HttpRequest
+from functools import update_wrapper
+from zoneinfo import ZoneInfo
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils import timezone
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
+from .accounts import switching
 from .accounts.roles import may
+from .accounts.tenancy import NoCurrentAccount
 
 
 class LoginForm(AuthenticationForm):
     """Log-in by e-mail."""
 
+    error_messages = {
+        "invalid_login": "This e-mail and password do not belong together. Check both; the password knows upper and "
+        "lower case.",
+        "inactive": "This log-in has been switched off.",
+    }
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["username"].label = "E-mail"
-        self.fields["username"].widget.attrs.update({"autocomplete": "username", "inputmode": "email"})
+        self.fields["username"].widget.attrs.update(
+            {"autocomplete": "username", "inputmode": "email", "class": "iq-input"}
+        )
+        self.fields["password"].widget.attrs.update({"autocomplete": "current-password", "class": "iq-input"})
 
     def clean_username(self) -> str:
         return self.cleaned_data["username"].strip().lower()
+
+    def confirm_login_allowed(self, user) -> None:
+        super().confirm_login_allowed(user)
+        if not user.is_superuser and not switching.accounts_of(user):
+            raise ValidationError("This log-in belongs to no company. Ask the owner of yours to add you as a member.")
 
 
 def stylesheet(request: HttpRequest) -> str:
@@ -31,6 +53,8 @@ def script(request: HttpRequest) -> str:
 
 
 class MerchantSite(UnfoldAdminSite):
+    index_title = "Home"
+
     def has_permission(self, request: HttpRequest) -> bool:
         """People of an account, and the installation's operator."""
         user = request.user
@@ -40,6 +64,56 @@ class MerchantSite(UnfoldAdminSite):
         from .pages import urls
 
         return urls.patterns(self)
+
+    def get_urls(self):
+        # Django's "view on site" looks a row up past the tenant's manager, and no model of ours has such a page.
+        return [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
+
+    def admin_view(self, view, cacheable: bool = False):
+        """Each page is rendered in the account's time zone; without an account there is nothing to see."""
+
+        def inner(request: HttpRequest, *args, **kwargs) -> HttpResponse:
+            try:
+                with timezone.override(zone_of(request)):
+                    response = view(request, *args, **kwargs)
+                    if hasattr(response, "render") and not response.is_rendered:
+                        response = response.render()
+                    return response
+            except NoCurrentAccount:
+                if not request.user.is_superuser:
+                    raise PermissionDenied from None
+                messages.info(request, "Enter an account first: merchants' pages show one account at a time.")
+                return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+        return super().admin_view(update_wrapper(inner, view), cacheable)
+
+    def index(self, request: HttpRequest, extra_context=None) -> HttpResponse:
+        membership = getattr(request, "membership", None)
+        if membership is None:
+            return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+        if not may(membership.role, "home.view"):
+            return HttpResponseRedirect(reverse("admin:loyalty_persona_changelist"))
+        return super().index(request, extra_context)
+
+    def login(self, request: HttpRequest, extra_context=None) -> HttpResponse:
+        response = super().login(request, extra_context)
+        if getattr(request, "axes_locked_out", False):
+            request.axes_locked_out = False  # axes would answer with a bare line instead
+            return TemplateResponse(request, "registration/locked.html", self.each_context(request), status=429)
+        return response
+
+    def each_context(self, request: HttpRequest) -> dict:
+        context = super().each_context(request)
+        if self.has_permission(request):
+            context["account_bar"] = switching.bar(request)
+            context["place"] = _place(context["sidebar_navigation"])
+        context["site_url"] = None
+        return context
+
+
+def zone_of(request: HttpRequest) -> ZoneInfo:
+    membership = getattr(request, "membership", None)
+    return ZoneInfo(membership.account.timezone if membership else "UTC")
 
 
 # The menu follows the paths that AIQ's articles print, so that people find things.
@@ -99,7 +173,15 @@ MENU = [
     ),
 ]
 OPERATOR_MENU = [
-    ("Installation", [("Accounts", "apartment", "admin:accounts_account_changelist")]),
+    (
+        "Installation",
+        [
+            ("Accounts", "apartment", "admin:accounts_account_changelist"),
+            ("Task queue", "schedule", "admin:django_q_ormq_changelist"),
+            ("Failed tasks", "error", "admin:django_q_failure_changelist"),
+            ("Refused log-ins", "lock_clock", "admin:axes_accessattempt_changelist"),
+        ],
+    ),
 ]
 
 
@@ -109,20 +191,34 @@ def navigation(request: HttpRequest) -> list[dict]:
     groups = []
     if membership:
         for title, items in MENU:
-            shown = [
-                {"title": name, "icon": icon, "link": reverse(route)}
-                for name, icon, route, act in items
-                if may(membership.role, act)
-            ]
+            shown = [_item(name, icon, route) for name, icon, route, act in items if may(membership.role, act)]
             if shown:
                 groups.append({"title": title, "separator": bool(title), "items": shown})
     if request.user.is_superuser:
         for title, items in OPERATOR_MENU:
-            groups.append(
-                {
-                    "title": title,
-                    "separator": True,
-                    "items": [{"title": name, "icon": icon, "link": reverse(route)} for name, icon, route in items],
-                }
-            )
+            groups.append({"title": title, "separator": True, "items": [_item(*item) for item in items]})
+    _mark(request.path, [item for group in groups for item in group["items"]])
     return groups
+
+
+def _place(groups: list[dict]) -> dict | None:
+    """Where we are by the menu, for the heading: group, title, link."""
+    for group in groups:
+        for item in group["items"]:
+            if item["active"]:
+                return {"group": group["title"], "title": item["title"], "link": item["link"]}
+    return None
+
+
+def _item(name: str, icon: str, route: str) -> dict:
+    return {"title": name, "icon": icon, "link": reverse(route)}
+
+
+def _mark(path: str, items: list[dict]) -> None:
+    """One item is where we are: the longest link the path begins with (sales lie below integrations)."""
+    if path.startswith(reverse("admin:index") + "personas/"):
+        path = reverse("admin:loyalty_persona_changelist")
+    home = reverse("admin:index")
+    here = [item["link"] for item in items if path.startswith(item["link"]) and (item["link"] != home or path == home)]
+    for item in items:
+        item["active"] = bool(here) and item["link"] == max(here, key=len)

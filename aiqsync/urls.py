@@ -1,13 +1,23 @@
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from . import health
+from .pages.password import SetPassword
+
+
+class Icon(RedirectView):
+    def get_redirect_url(self):
+        return static("aiqsync/icon.svg")
+
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("favicon.ico", Icon.as_view()),
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("admin/", admin.site.urls),
+    path("password/<uidb64>/<token>/", SetPassword.as_view(), name="password-set"),
     path("api/", include("loyalty.api.urls")),
 ]

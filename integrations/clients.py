@@ -15,19 +15,28 @@ def base_url_of(card: Card) -> str:
     return settings.CARD_BASE_URLS.get(card.slug, card.base_url)
 
 
-def client_for(credential: Credential, card: Card, *, values: dict[str, Any] | None = None) -> Client:
-    """A client with this credential's values and secrets, or with the ones given (not stored yet)."""
-    given = values is not None
-    rate = settings.CARD_RATES.get(card.slug, card.calls_per_minute)
+_limiters: dict[int, Limiter] = {}
+
+
+def limiter_for(credential: Credential, card: Card) -> Limiter:
+    """One limiter a credential and process: a new one for every slice would begin each with a full bucket."""
+    if credential.pk not in _limiters:
+        if len(_limiters) > 1000:
+            _limiters.clear()
+        _limiters[credential.pk] = Limiter(settings.CARD_RATES.get(card.slug, card.calls_per_minute))
+    return _limiters[credential.pk]
+
+
+def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Client:
+    """A client with this credential's values and secrets. `fresh` logs in anew: a kept token proves no password."""
 
     def save_token(token: dict[str, Any]) -> None:
-        if credential.pk and not given:
-            Credential.unscoped.filter(pk=credential.pk).update(token=token)
+        Credential.unscoped.filter(pk=credential.pk).update(token=token)
 
     return card.client(
-        values=values if values is not None else {**credential.values, **(credential.secrets or {})},
+        values={**credential.values, **(credential.secrets or {})},
         base_url=base_url_of(card),
-        token=None if given else credential.token,
+        token=None if fresh else credential.token,
         save_token=save_token,
-        limiter=Limiter(rate_per_minute=rate),
+        limiter=limiter_for(credential, card),
     )

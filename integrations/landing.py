@@ -56,6 +56,7 @@ def _names(columns: str) -> list[str]:
 
 
 def _copy(cursor, table: str, columns: str, rows: Iterable[Sequence]) -> None:
+    assert connection.in_atomic_block, "landing belongs to a page's transaction"
     cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({columns}) ON COMMIT DELETE ROWS")
     # A page may be landed in parts within one transaction.
     cursor.execute(f"TRUNCATE {table}")

@@ -130,7 +130,7 @@ def connect(*, credential: Credential, now: datetime) -> Verified:
     """
     shown = registry.get(credential.connection.card)
     try:
-        with client_for(credential, shown) as client:
+        with client_for(credential, shown, fresh=True) as client:
             verified = shown.connect(client)
     except VendorError as error:
         Credential.unscoped.filter(pk=credential.pk).update(
@@ -168,7 +168,8 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.message = credential.setting = ""
     credential.checked_at = now
     credential.connected_at = credential.connected_at or now
-    credential.save()
+    # Not the token: the check has just stored a new one beside this object.
+    credential.save(update_fields=["origin", "state", "message", "setting", "checked_at", "connected_at"])
     for stream in shown.streams:
         state, made = StreamState.unscoped.get_or_create(
             account_id=credential.account_id, credential=credential, stream=stream.name, defaults={"next_due": now}
@@ -316,3 +317,30 @@ def same_credential(*, connection: Connection, given: Mapping[str, Any]) -> Cred
         if credential.values.get(first) == given.get(first):
             return credential
     return None
+
+
+def keep_draft(
+    *, connection: Connection, given: Mapping[str, Any], credential: Credential | None = None
+) -> Credential | None:
+    """Keep what was typed although some of it is wrong, sealed where it is secret: nobody types a secret twice.
+
+    What a connected credential works with is not touched.
+    """
+    if credential and credential.state in (CredentialState.CONNECTED, CredentialState.PAUSED):
+        return credential
+    typed = {
+        declared: value
+        for declared in registry.get(connection.card).credentials
+        if (value := str(given.get(declared.name, "") or "").strip()) and "\x00" not in value and len(value) <= 500
+    }
+    if credential is None and not typed:
+        return None
+    credential = credential or Credential(account_id=connection.account_id, connection=connection)
+    credential.values = {f.name: value for f, value in typed.items() if not f.secret}
+    fresh = {f.name: value for f, value in typed.items() if f.secret}
+    credential.secrets = {**(credential.secrets or {}), **fresh}
+    if fresh:
+        credential.secrets_at = timezone.now()
+    credential.token = None
+    credential.save()
+    return credential

@@ -173,7 +173,27 @@ class Enrolment(TenantModel):
     at = models.DateTimeField(default=timezone.now)
 
 
-class Wallet(TenantModel):
+class LedgerModel(TenantModel):
+    """A row that always belongs to a persona or a sale.
+
+    The reference to those carries the account, so the account's own reference and index would only be paid for: a check
+    and an index entry for each posted line, all on the same account row.
+    """
+
+    account = models.ForeignKey(
+        "accounts.Account",
+        on_delete=models.PROTECT,
+        related_name="+",
+        editable=False,
+        db_constraint=False,
+        db_index=False,
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Wallet(LedgerModel):
     """A persona's balance: the row that is locked. Equal to the sum of its entries and of its lots."""
 
     persona = models.OneToOneField(
@@ -192,7 +212,7 @@ class Wallet(TenantModel):
         ]
 
 
-class SaleState(TenantModel):
+class SaleState(LedgerModel):
     """What a sale means for points: whose it is, what it is worth now, what has been posted for it."""
 
     sale = models.OneToOneField(
@@ -202,7 +222,7 @@ class SaleState(TenantModel):
         related_name="state",
         db_constraint=False,
     )
-    persona = TenantKey(Persona, null=True, related_name="sale_states")
+    persona = TenantKey(Persona, null=True, db_index=False, related_name="sale_states")
     base_cents = models.BigIntegerField(default=0)
     posted = points_field(
         default=Decimal(0),
@@ -213,6 +233,7 @@ class SaleState(TenantModel):
     settled_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        constraints = [models.CheckConstraint(condition=Q(persona__isnull=False) | Q(posted=0), name="salestate_owner")]
         indexes = [models.Index(fields=["persona"], name="salestate_persona")]
 
 
@@ -330,7 +351,7 @@ class Redemption(TenantModel):
         constraints = [
             models.UniqueConstraint(fields=["persona", "discount", "n"], name="redemption_n_once"),
             models.UniqueConstraint(
-                fields=["persona", "discount", "transaction"],
+                fields=["persona", "transaction", "discount"],
                 condition=~Q(transaction="") & Q(state__in=["applied", "settled"]),
                 name="redemption_transaction_once",
             ),
@@ -358,10 +379,10 @@ class EntryKind(models.TextChoices):
     MERGE = "merge", "Merged"
 
 
-class Entry(TenantModel):
+class Entry(LedgerModel):
     """A line of the ledger. Never changed, never deleted (a trigger refuses it)."""
 
-    persona = TenantKey(Persona, related_name="entries")
+    persona = TenantKey(Persona, db_index=False, related_name="entries")
     kind = models.CharField(max_length=8, choices=EntryKind)
     points = points_field()
     balance_after = points_field()
@@ -369,14 +390,15 @@ class Entry(TenantModel):
         max_length=120,
         help_text="Made of its cause: the same cause twice is one entry.",
     )
-    sale = TenantKey(Sale, null=True, related_name="entries")
-    redemption = TenantKey(Redemption, null=True, related_name="entries")
+    sale = TenantKey(Sale, null=True, db_index=False, related_name="entries")
+    redemption = TenantKey(Redemption, null=True, db_index=False, related_name="entries")
     user = models.ForeignKey(
         User,
         on_delete=models.SET_NULL,
         null=True,
         related_name="+",
         db_constraint=False,
+        db_index=False,
     )
     note = models.CharField(max_length=300, blank=True)
     explanation = models.JSONField(default=dict)
@@ -395,20 +417,21 @@ class Entry(TenantModel):
             models.Index(fields=["persona", "-id"], name="entry_timeline"),
             models.Index(fields=["account", "-at"], name="entry_account_at"),
             models.Index(fields=["sale"], name="entry_sale", condition=Q(sale__isnull=False)),
+            models.Index(fields=["redemption"], name="entry_redemption", condition=Q(redemption__isnull=False)),
         ]
 
 
-class Lot(TenantModel):
+class Lot(LedgerModel):
     """Points that came in together. Only `remaining` and `expires_at` ever change."""
 
-    persona = TenantKey(Persona, related_name="lots")
-    entry = TenantKey(Entry, related_name="lots")
+    persona = TenantKey(Persona, db_index=False, related_name="lots")
+    entry = TenantKey(Entry, db_index=False, related_name="lots")
     kind = models.CharField(max_length=8, choices=EntryKind)
     points = points_field()
     remaining = points_field()
     expires_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
-    from_lot = TenantKey("self", null=True, related_name="children")
+    from_lot = TenantKey("self", null=True, db_index=False, related_name="children")
     # Generated, so that spending a little of a lot does not touch the index (HOT updates stay possible).
     open = models.GeneratedField(
         expression=Q(remaining__gt=0),
@@ -437,14 +460,15 @@ class Lot(TenantModel):
                 condition=Q(open=True, expires_at__isnull=False),
             ),
             models.Index(fields=["entry"], name="lot_entry"),
+            models.Index(fields=["from_lot"], name="lot_parent", condition=Q(from_lot__isnull=False)),
         ]
 
 
-class Draw(TenantModel):
+class Draw(LedgerModel):
     """What an entry took from a lot (negative) or gave back to it (positive)."""
 
-    entry = TenantKey(Entry, related_name="draws")
-    lot = TenantKey(Lot, related_name="draws")
+    entry = TenantKey(Entry, db_index=False, related_name="draws")
+    lot = TenantKey(Lot, db_index=False, related_name="draws")
     points = points_field()
 
     class Meta:

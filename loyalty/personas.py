@@ -43,30 +43,33 @@ def phone_of(raw: str, region: str) -> str:
 
 
 # Who holds the phone; else who holds the e-mail; else, for a phone that is shared and identifies nobody, the persona
-# who bought last (docs/decisions: a shared phone answers with the persona of the latest sale).
-_FIND = """
-SELECT id FROM (
-    SELECT coalesce(p.merged_into_id, p.id) AS id, 1 AS rank, NULL::timestamptz AS seen
-    FROM loyalty_identifier i JOIN loyalty_persona p ON p.id = i.persona_id
-    WHERE i.account_id = %(account)s AND NOT i.shared AND i.kind = 'phone' AND i.value = %(phone)s
-    UNION ALL
-    SELECT coalesce(p.merged_into_id, p.id), 2, NULL
-    FROM loyalty_identifier i JOIN loyalty_persona p ON p.id = i.persona_id
-    WHERE i.account_id = %(account)s AND NOT i.shared AND i.kind = 'email' AND i.value = %(email)s
-    UNION ALL
-    SELECT coalesce(p.merged_into_id, p.id), 3, p.last_seen_at
-    FROM loyalty_persona p
-    WHERE p.account_id = %(account)s AND p.phone = %(phone)s AND %(phone)s <> ''
-) found ORDER BY rank, seen DESC NULLS LAST, id DESC LIMIT 1
+# who bought last (docs/decisions: a shared phone answers with the persona of the latest sale). Only the branches that
+# are asked for are sent: planning them costs more than running them.
+_BY_IDENTIFIER = """
+SELECT coalesce(p.merged_into_id, p.id) AS id, {rank} AS rank, NULL::timestamptz AS seen
+FROM loyalty_identifier i JOIN loyalty_persona p ON p.id = i.persona_id
+WHERE i.account_id = %(account)s AND NOT i.shared AND i.kind = '{kind}' AND i.value = %({kind})s
 """
+_BY_PHONE = _BY_IDENTIFIER.format(kind="phone", rank=1)
+_BY_EMAIL = _BY_IDENTIFIER.format(kind="email", rank=2)
+_BY_SHARED_PHONE = """
+SELECT coalesce(p.merged_into_id, p.id) AS id, 3 AS rank, p.last_seen_at AS seen
+FROM loyalty_persona p WHERE p.account_id = %(account)s AND p.phone = %(phone)s
+"""
+_FIRST = "SELECT id FROM ({}) found ORDER BY rank, seen DESC NULLS LAST, id DESC LIMIT 1"
 
 
 def find_id(*, account_id: int, phone: str = "", email: str = "") -> int | None:
     """The persona of a phone (E.164), else of an e-mail (lower case), merges followed. One statement, or none."""
-    if not phone and not email:
+    branches = [_BY_EMAIL] if email else []
+    if phone:
+        branches += [_BY_PHONE, _BY_SHARED_PHONE]
+    if not branches:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, {"account": account_id, "phone": phone, "email": email})
+        cursor.execute(
+            _FIRST.format(" UNION ALL ".join(branches)), {"account": account_id, "phone": phone, "email": email}
+        )
         row = cursor.fetchone()
     return row[0] if row else None
 
@@ -111,8 +114,9 @@ def sign_up(
     for last_try in (*[False] * (_TRIES - 1), True):
         try:
             with transaction.atomic():
-                persona, created = _found_or_new(account_id, good_phone, good_email, names, now)
-                _take_over(persona, good_phone, good_email, names)
+                seen = _look(account_id, {"phone": good_phone, "email": good_email})
+                persona, created = _found_or_new(account_id, seen, names, now)
+                _take_over(persona, seen, names)
                 enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
                 return SignedUp(persona, created, bool(enrolled))
         except IntegrityError:
@@ -202,38 +206,47 @@ def _enrol(
     return len(fresh)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An identifier as it was when we looked: `owner` None and not `shared` means that it is free to be claimed."""
+
+    kind: str
+    value: str
+    owner: int | None
+    shared: bool
+
+
+def _look(account_id: int, given: dict[str, str]) -> dict[str, _Seen]:
+    """Who holds what was given, looked at once: what changes after this look, the unique constraint finds."""
+    seen = {}
+    for kind, value in given.items():
+        if not value:
+            continue
+        rows = Identifier.objects.filter(account_id=account_id, kind=kind, value=value)
+        held = rows.filter(shared=False).values_list("persona_id", "persona__merged_into_id").first()
+        owner = (held[1] or held[0]) if held else None
+        seen[kind] = _Seen(kind, value, owner, owner is None and rows.filter(shared=True).exists())
+    return seen
+
+
 def _found_or_new(
-    account_id: int, phone: str, email: str, names: tuple[str, str], now: datetime
+    account_id: int, seen: dict[str, _Seen], names: tuple[str, str], now: datetime
 ) -> tuple[Persona, bool]:
     """The persona, its row locked, and whether it is new."""
-    found = _owner(account_id, IdentifierKind.PHONE, phone)
-    if found is None and phone and _is_shared(account_id, IdentifierKind.PHONE, phone):
-        found = _sharer(account_id, phone, names)
-    if found is None and (by_email := _owner(account_id, IdentifierKind.EMAIL, email)):
+    phone, email = seen.get("phone"), seen.get("email")
+    found = phone.owner if phone else None
+    if phone and phone.shared:
+        found = _sharer(account_id, phone.value, names)
+    if found is None and email and email.owner:
         # Two different phones never meet through an e-mail (docs/decisions: identity).
-        others = Identifier.objects.filter(account_id=account_id, persona_id=by_email, kind=IdentifierKind.PHONE)
-        if not phone or not others.exclude(value=phone).exists():
-            found = by_email
+        phones = Identifier.objects.filter(account_id=account_id, persona_id=email.owner, kind=IdentifierKind.PHONE)
+        if not phone or not phones.exclude(value=phone.value).exists():
+            found = email.owner
     if found is not None:
         return Persona.objects.select_for_update().get(account_id=account_id, pk=found), False
     persona = Persona.objects.create(account_id=account_id, created_at=now)
     Wallet.objects.create(account_id=account_id, persona=persona)
     return persona, True
-
-
-def _owner(account_id: int, kind: str, value: str) -> int | None:
-    if not value:
-        return None
-    found = (
-        Identifier.objects.filter(account_id=account_id, kind=kind, value=value, shared=False)
-        .values_list("persona_id", "persona__merged_into_id")
-        .first()
-    )
-    return (found[1] or found[0]) if found else None
-
-
-def _is_shared(account_id: int, kind: str, value: str) -> bool:
-    return Identifier.objects.filter(account_id=account_id, kind=kind, value=value, shared=True).exists()
 
 
 def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:
@@ -254,23 +267,16 @@ def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:
     )
 
 
-def _take_over(persona: Persona, phone: str, email: str, names: tuple[str, str]) -> None:
-    """Write what was given and is not there. Raises IntegrityError when an identifier was taken meanwhile."""
-    account_id = persona.account_id
+def _take_over(persona: Persona, seen: dict[str, _Seen], names: tuple[str, str]) -> None:
+    """Write what was given and is not there. Raises IntegrityError when an identifier was taken since the look."""
     before = (persona.first_name, persona.last_name, persona.phone, persona.email)
-    # E-mail first: one order for everybody (matching sorts the same way), so that two sign-ups never wait in a ring.
-    for kind, value in ((IdentifierKind.EMAIL, email), (IdentifierKind.PHONE, phone)):
-        if not value:
-            continue
-        owner = _owner(account_id, kind, value)
-        if owner is None and not _is_shared(account_id, kind, value):
-            Identifier.objects.create(account_id=account_id, persona=persona, kind=kind, value=value)
-        elif owner not in (None, persona.pk):
+    # By kind: one order for everybody (matching sorts the same way), so that two sign-ups never wait in a ring.
+    for _, one in sorted(seen.items()):
+        if one.owner not in (None, persona.pk):
             continue  # another's e-mail stays the other's; the two are likely duplicates, not one person
-        if kind == IdentifierKind.PHONE:
-            persona.phone = value
-        else:
-            persona.email = value
+        if one.owner is None and not one.shared:
+            Identifier.objects.create(account_id=persona.account_id, persona=persona, kind=one.kind, value=one.value)
+        setattr(persona, one.kind, one.value)
     persona.first_name = names[0] or persona.first_name
     persona.last_name = names[1] or persona.last_name
     if before != (persona.first_name, persona.last_name, persona.phone, persona.email):

@@ -9,6 +9,7 @@ from django.db import connection
 
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
+OPEN_SHOWN = 50  # the latest; a till needs those of the order before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,10 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false),
            SELECT sum(l.remaining) FROM loyalty_lot l
            WHERE l.persona_id = p.id AND l.open AND l.expires_at <= %(now)s), 0),
        (SELECT json_agg(json_build_array(r.public_id, d.name, (r.points - r.reverted_points)::text, r.transaction,
-                                         extract(epoch FROM r.applied_at)) ORDER BY r.applied_at, r.id)
-        FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
-        WHERE r.persona_id = p.id AND r.state = 'applied')
+                                         extract(epoch FROM r.applied_at)) ORDER BY r.id)
+        FROM (SELECT * FROM loyalty_redemption o WHERE o.persona_id = p.id AND o.state = 'applied'
+              ORDER BY o.id DESC LIMIT %(open_shown)s) r
+        JOIN loyalty_discount d ON d.id = r.discount_id)
 FROM loyalty_persona p
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
 LEFT JOIN loyalty_programme g ON g.account_id = p.account_id
@@ -81,12 +83,13 @@ WHERE p.account_id = %(account)s AND p.id = %(persona)s
 
 _REWARDS = """
 SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amount_cents, d.percent, d.points,
-       d.reusable, d.in_store_only, d.starts_at, d.ends_at, coalesce(u.n, 0), coalesce(u.used, false)
+       d.reusable, d.in_store_only, d.starts_at, d.ends_at,
+       coalesce((SELECT max(r.n) + 1 FROM loyalty_redemption r
+                 WHERE r.persona_id = %(persona)s AND r.discount_id = d.id), 0),
+       NOT d.reusable AND EXISTS (
+           SELECT FROM loyalty_redemption r
+           WHERE r.persona_id = %(persona)s AND r.discount_id = d.id AND r.state IN ('applied', 'settled'))
 FROM loyalty_discount d
-LEFT JOIN (
-    SELECT r.discount_id, max(r.n) + 1 AS n, bool_or(r.state IN ('applied', 'settled')) AS used
-    FROM loyalty_redemption r WHERE r.persona_id = %(persona)s GROUP BY r.discount_id
-) u ON u.discount_id = d.id
 WHERE d.account_id = %(account)s AND d.archived_at IS NULL AND (d.ends_at IS NULL OR d.ends_at > %(shown_from)s)
 ORDER BY d.points, d.number
 """
@@ -102,6 +105,7 @@ def show(*, account_id: int, persona_id: int, now: datetime) -> WalletView:
         "persona": persona_id,
         "now": now,
         "shown_from": now - SHOWN_AFTER_END,
+        "open_shown": OPEN_SHOWN,
     }
     with connection.cursor() as cursor:
         cursor.execute(_STATE, asked)
@@ -129,13 +133,13 @@ def show(*, account_id: int, persona_id: int, now: datetime) -> WalletView:
 
 def _reward(row: tuple, balance: Decimal, now: datetime) -> Reward:
     (*plain, starts_at, ends_at, n, used) = row
-    points, reusable = plain[8], plain[9]
+    points = plain[8]
     why_not = ""
     if starts_at and now < starts_at:
         why_not = "It has not started."
     elif ends_at and now >= ends_at:
         why_not = "It has ended."
-    elif used and not reusable:
+    elif used:
         why_not = "It has been used; it can be used once."
     elif points > balance:
         why_not = f"{plain_points(points)} points are needed, {plain_points(balance)} are there."

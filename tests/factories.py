@@ -13,9 +13,7 @@ _n = count(1)
 
 
 def make_account(name: str = "Harbour Cannabis", **fields) -> Account:
-    account = Account.objects.create(
-        name=name, timezone="America/Vancouver", currency="CAD", country="CA", **fields
-    )
+    account = Account.objects.create(name=name, timezone="America/Vancouver", currency="CAD", country="CA", **fields)
     Programme.unscoped.create(account=account)
     return account
 
@@ -39,9 +37,7 @@ def make_store(account: Account, name: str = "Main St", number: int | None = Non
     return Store.unscoped.create(account=account, name=name, number=number or next(_n))
 
 
-def make_persona(
-    account: Account, *, phone: str = "", email: str = "", member: bool = True, **fields
-) -> Persona:
+def make_persona(account: Account, *, phone: str = "", email: str = "", member: bool = True, **fields) -> Persona:
     persona = Persona.unscoped.create(
         account=account,
         phone=phone,

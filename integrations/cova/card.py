@@ -135,9 +135,7 @@ def connect(client: Client) -> Verified:
     client.get_json(PricingGroups.path.format(identity=company))
     if locations and (refusal := _loyalty_refusal(client, company, asked, customers)):
         notes.append(refusal)
-    return Verified(
-        identity=company, title=f"Cova company {company}", locations=tuple(locations), notes=tuple(notes)
-    )
+    return Verified(identity=company, title=f"Cova company {company}", locations=tuple(locations), notes=tuple(notes))
 
 
 def _locations(rows: list[Any], context: Context) -> tuple[list[LocationRecord], list[str]]:
@@ -230,14 +228,14 @@ CARD = Card(
     fee_cents_per_location=1500,
     capabilities={
         "customers": "yes",
-        "customer_create": "yes",
+        "customer_create": "Cova can; this version does not use it yet.",
         "sales": "yes",
         "refunds": "yes",
         "payment_method": "yes",
         "pricing_groups": "yes",
         "locations": "yes",
-        "points_import": "yes",
-        "points_mirror": "yes",
+        "points_import": "Cova can; this version does not use it yet.",
+        "points_mirror": "Cova can; this version does not use it yet.",
         "discount_flat": "yes",
         "discount_percent": "yes",
         "discount_product": "Cova's till takes only amounts and percentages off the whole cart.",

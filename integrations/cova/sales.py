@@ -116,9 +116,7 @@ def sale_details(record: SaleRecord, payload: Any) -> SaleRecord:
     found = payload.get("Discounts")
     block = found if type(found) is dict else {}
     named = _named(block.get("InvoiceLevel"), sign)
-    after_tax = _named(
-        block.get("PostTax") or block.get("PostTaxDiscounts") or payload.get("PostTaxDiscounts"), sign
-    )
+    after_tax = _named(block.get("PostTax") or block.get("PostTaxDiscounts") or payload.get("PostTaxDiscounts"), sign)
     if not after_tax and not record.has_details:  # else the feed's row has them
         after_tax = [(one["name"], one["cents"]) for one in json.loads(record.discounts)]
     named += after_tax

@@ -88,9 +88,7 @@ class PasswordGrant:
     def _read(self, answer: Answer) -> dict[str, Any]:
         status = answer.status
         if status == 429:
-            raise TryLater(
-                f"{self._vendor}'s log-in asks us to slow down.", after_s=retry_after_s(answer.headers)
-            )
+            raise TryLater(f"{self._vendor}'s log-in asks us to slow down.", after_s=retry_after_s(answer.headers))
         if status >= 500 or status == 408:
             raise ServerFault(f"{self._vendor}'s log-in has a fault on its side (HTTP {status}).")
         if 300 <= status < 400:
@@ -102,12 +100,16 @@ class PasswordGrant:
         if not isinstance(body, dict):
             body = {}
         if status in (400, 401, 403):
-            sentence, setting = self._explain(
-                str(body.get("error", "")), str(body.get("error_description", ""))
-            )
+            sentence, setting = self._explain(str(body.get("error", "")), str(body.get("error_description", "")))
             raise BadCredentials(sentence, setting=setting, detail=f"token: HTTP {status}")
         access = body.get("access_token")
-        if status != 200 or not access or not isinstance(access, str) or not access.isascii() or not access.isprintable():
+        if (
+            status != 200
+            or not access
+            or not isinstance(access, str)
+            or not access.isascii()
+            or not access.isprintable()
+        ):
             raise UnexpectedAnswer(f"{self._vendor}'s log-in gave no token.", detail=f"token: HTTP {status}")
         lives_s = body.get("expires_in")
         try:

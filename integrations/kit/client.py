@@ -112,15 +112,11 @@ class Client:
         """The decoded answer of a GET. Connection faults and 502 to 504 are tried again in place, twice."""
         return self._json("GET", path, params, None, service)
 
-    def post_json(
-        self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = ""
-    ) -> Any:
+    def post_json(self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = "") -> Any:
         """The decoded answer of a POST, None when it is empty. Never tried again in place."""
         return self._json("POST", path, params, body, service)
 
-    def put_json(
-        self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = ""
-    ) -> Any:
+    def put_json(self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = "") -> Any:
         """The decoded answer of a PUT, None when it is empty. Never tried again in place."""
         return self._json("PUT", path, params, body, service)
 

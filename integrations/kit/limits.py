@@ -40,8 +40,8 @@ class Limiter:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.rate_s = rate_per_minute * share / 60
-        # burst + one minute's refill stays under the vendor's whole limit
-        self.burst = max(1.0, burst if burst is not None else rate_per_minute * (1 - share) / 2)
+        # Three limiters in a row, one for each 20 s slice, stay under the vendor's limit with their bursts.
+        self.burst = max(1.0, burst if burst is not None else rate_per_minute * (1 - share) / 6)
         self.share = share
         self.max_wait_s = max_wait_s
         self._clock = clock
@@ -63,9 +63,7 @@ class Limiter:
                     bucket.tokens -= 1
                     return slept
             if slept + need > self.max_wait_s:
-                raise TryLater(
-                    "The pace the vendor allows is used up; it goes on shortly.", after_s=round(need, 1)
-                )
+                raise TryLater("The pace the vendor allows is used up; it goes on shortly.", after_s=round(need, 1))
             self._sleep(need)
             slept += need
 

@@ -40,6 +40,13 @@ def fingerprint(rows: list[Any], stream: type[Stream]) -> str:
     return seen.hexdigest()
 
 
+def size_of(rows: list[Any], stream: type[Stream], top: int) -> int:
+    """How far a page reaches. One with more rows than were asked for is counted without its repetitions."""
+    if len(rows) <= top:
+        return len(rows)
+    return len({stream.row_id(row) or repr(row)[:2000] for row in rows})
+
+
 def iso(at: datetime) -> str:
     """`2026-03-02T23:35:00Z`, whole seconds, as filters and cursors have it."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -54,9 +61,7 @@ def began_at(client: "Client", context: Context) -> datetime:
 class FullList:
     """One call, all rows. Cursor: `{"at"}`."""
 
-    def walk(
-        self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]
-    ) -> Iterator[Page]:
+    def walk(self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]) -> Iterator[Page]:
         answer = client.get_json(stream.path.format(identity=context.identity))
         yield Page(rows_in(answer, stream.title), {"at": iso(context.now)}, 1, 1)
 
@@ -115,9 +120,7 @@ class ChangedSince:
         self.max_lost = max_lost
         self.reread = max(1, top // 20)
 
-    def walk(
-        self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]
-    ) -> Iterator[Page]:
+    def walk(self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]) -> Iterator[Page]:
         kept = cursor.get("walk")
         state = _Walk(**kept) if kept else None
         path = stream.path.format(identity=context.identity)
@@ -174,7 +177,8 @@ class ChangedSince:
         if state.proving:
             return self._proved(state, rows, ids, times, cursor)
         mark = fingerprint(rows, stream)
-        if mark == state.mark and len(rows) >= self.top and not state.back:
+        size = size_of(rows, stream, self.top)
+        if mark == state.mark and size >= self.top and not state.back:
             if state.repeated:
                 raise UnexpectedAnswer(f"{stream.title}: the same page comes again and again.")
             state.repeated = True  # once may be a hiccup on the way: the same question again
@@ -191,7 +195,7 @@ class ChangedSince:
             self._restart(state)
             return None
         state.rows += len(set(ids).difference(state.tail)) if state.tail else len(rows)
-        if len(rows) < self.top:
+        if size < self.top:
             if state.low == state.start:
                 return self._final(state, cursor)
             state.proving, state.tail = True, ids
@@ -202,7 +206,7 @@ class ChangedSince:
             # not the last row's time: one edited row at a page's end must not carry us past all others
             state.low, state.skip, state.tail = low, 0, [i for i in ids if i]
         else:
-            state.skip += len(rows) - self.reread
+            state.skip += size - self.reread
             state.tail = [i for i in ids[-self.reread :] if i]
         return None
 

@@ -89,6 +89,4 @@ class SaleRecord(NamedTuple):
     has_details: bool = False  # the vendor's per-sale details went into this record
     currency: str = ""  # ISO 4217; "" is the account's
     lines: tuple[LineRecord, ...] = ()
-    needs_details: str = (
-        ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""
-    )
+    needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""

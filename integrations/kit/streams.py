@@ -60,6 +60,11 @@ class Stream:
         return str(found) if found is not None else ""
 
     @staticmethod
+    def belongs(row: Any, location: str, low: str, high: str) -> bool:
+        """Whether a row can be an answer for this location and range (`2026-03-02T23:35:00Z`). True when in doubt."""
+        return True
+
+    @staticmethod
     def parse(row: Any, context: Context) -> Any:
         """Vendor row in, neutral record out; `BadRow` if it cannot be."""
         raise NotImplementedError

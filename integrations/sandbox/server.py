@@ -15,7 +15,7 @@ are the same for every vendor:
 | POST expire | | log-in tokens handed out so far stop working |
 | POST faults | match, kind, times, seconds, location; or `{"clear": true}` | the faults in force |
 | POST till | action, phone, ... (see `till.py`) | what our API said |
-| GET calls?since= | sequence number (later ones) or ISO time (from then on) | `[{seq, at, method, path, query, status}]` |
+| GET calls?since= | a sequence number (later ones) or an ISO time | rows of seq, at, method, path, query, status |
 | GET state?rows=1 | | per stream count and sha256, with rows=1 the lines behind it |
 | GET credentials | | what a merchant would type into the card |
 """

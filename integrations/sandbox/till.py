@@ -60,7 +60,8 @@ class Till:
         if not phone:
             raise Refused(400, "phone is missing")
         cart = self._carts.setdefault(
-            phone, {"phone": phone, "transaction": None, "discount": None, "redemption_id": None, "lines": None}
+            phone,
+            {"phone": phone, "transaction": None, "discount": None, "redemption_id": None, "lines": None},
         )
         if body.get("lines"):
             cart["lines"] = body["lines"]

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError
 from django.http import Http404
@@ -78,7 +79,11 @@ class TolerantJSONParser(BaseParser):
     media_type = "*/*"
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
-        body = stream.read().removeprefix(b"\xef\xbb\xbf").strip()
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise RequestDataTooBig
+        body = body.removeprefix(b"\xef\xbb\xbf").strip()
         if not body:
             return {}
         try:
@@ -116,8 +121,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         case OperationalError():
             logger.exception("Database not available")
             return failure(BUSY, 503, headers={"Retry-After": "2"})
-    request = context.get("request")
-    logger.error("Unforeseen in %s", getattr(request, "path", "?"), exc_info=error)
+    # The route, not the path: a path may hold a phone number.
+    match_ = getattr(context.get("request"), "resolver_match", None)
+    logger.error("Unforeseen in %s", match_.route if match_ else "?", exc_info=error)
     return failure(OURS, 500)
 
 

@@ -43,14 +43,22 @@ class Mismatch(Refused):
 
 
 class Redeem(TillView):
-    """PUT the wallet's `redemptionURL`, with the till's transaction id appended; repeating it is safe."""
+    """PUT the wallet's `redemptionURL` as it is (web shops). Repeating it is safe."""
 
     scopes = {"PUT": Scope.POS}
 
-    @extend_schema(summary="Redeem one discount", tags=["redemptions"], request=None, responses=OpenApiTypes.OBJECT)
-    def put(self, request: Request, uid: str, discount: str, token: str, transaction: str | None = None) -> Response:
+    @extend_schema(
+        operation_id="redeem",
+        summary="Redeem one discount",
+        tags=["redemptions"],
+        request=None,
+        responses=OpenApiTypes.OBJECT,
+    )
+    def put(self, request: Request, uid: str, discount: str, token: str) -> Response:
+        return self.redeem(discount, token, "")
+
+    def redeem(self, discount: str, token: str, order: str) -> Response:
         now = timezone.now()
-        order = (transaction or "").strip()
         if len(order) > LONGEST_TRANSACTION:
             raise Refused(f"transactionID: at most {LONGEST_TRANSACTION} characters.")
         link = _link(self.caller.account_id, discount, token, now)

@@ -18,8 +18,13 @@ def text(name: str) -> str:
 
 
 def load(*names: str) -> migrations.RunSQL:
-    """Create or replace the functions of these files."""
+    """Create the functions of these files; backwards they go."""
     made = [found for name in names for found in re.findall(r"CREATE OR REPLACE FUNCTION (\w+)", text(name))]
     return migrations.RunSQL(
         [text(name) for name in names], [f"DROP FUNCTION IF EXISTS {name} CASCADE" for name in made]
     )
+
+
+def reload(*names: str) -> migrations.RunSQL:
+    """Replace functions of an earlier migration; backwards they stay, since no older text is kept."""
+    return migrations.RunSQL([text(name) for name in names], migrations.RunSQL.noop)

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from loyalty import audits, ledger
 from loyalty.models import Draw, Entry, Lot, Persona, Programme, Redemption, Wallet
 
-from ..factories import make_account, make_discount, make_persona
+from ..factories import make_account, make_discount, make_persona, make_store
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -308,6 +308,27 @@ def test_a_late_repetition_of_a_second_order_takes_nothing_either(shopper):
         shopper.redeem(discount, n=0, transaction="T2", channel="till")
     assert shopper.redeem(discount, n=2, transaction="T2", channel="till").created
     assert shopper.balance == 300
+
+
+def test_a_wallet_read_after_the_points_came_back_is_a_new_wish(shopper):
+    """Though another order was quicker with the same address in between."""
+    discount = make_discount(shopper.account)
+    shopper.give(500)
+    shopper.revert(shopper.redeem(discount, transaction="T1", channel="till"))
+    shopper.redeem(discount, n=1, transaction="T2", channel="till")
+    again = shopper.redeem(discount, n=1, transaction="T1", channel="till")
+    assert (again.created, again.n, again.balance) == (True, 2, 300)
+
+
+def test_where_it_happened(shopper):
+    """The place is kept as it was known first, and filled in when the till that names the order knows it."""
+    here, there = make_store(shopper.account), make_store(shopper.account)
+    shopper.give(500)
+    for known, later, place in [(None, here.pk, here.pk), (here.pk, there.pk, here.pk), (here.pk, None, here.pk)]:
+        discount = make_discount(shopper.account)
+        redeemed = shopper.redeem(discount, store_id=known)
+        shopper.redeem(discount, transaction=f"T{discount.pk}", channel="till", store_id=later)
+        assert Redemption.unscoped.get(public_id=redeemed.redemption_id).store_id == place
 
 
 def test_one_discount_an_order(shopper):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
 from loyalty import audits, ledger
@@ -83,12 +83,13 @@ def test_worth_nothing_is_remembered_with_its_reason(shop):
     assert not Entry.unscoped.exists()
 
 
-def test_a_changed_reason_changes_the_state_and_posts_nothing(shop):
+@pytest.mark.parametrize("change", [{"base_cents": 5}, {"explanation": {"rate": "2"}}])
+def test_a_changed_reason_changes_the_state_and_posts_nothing(shop, change):
     shop.settle(target(shop.sale, shop.ada.pk, 10))
-    settled = shop.settle(target(shop.sale, shop.ada.pk, 10, base_cents=5, explanation={"rate": "2"}), now=NOW + DAY)
+    settled = shop.settle(target(shop.sale, shop.ada.pk, 10, **change), now=NOW + DAY)
     state = SaleState.unscoped.get()
-    assert (state.base_cents, state.explanation, state.settled_at) == (5, {"rate": "2"}, NOW + DAY)
-    assert settled.entries == 0
+    assert {name: getattr(state, name) for name in change} == change
+    assert (state.settled_at, state.posts, settled.entries) == (NOW + DAY, 1, 0)
 
 
 def test_an_edit_there_and_back_posts_each_time(shop):
@@ -231,9 +232,14 @@ def test_a_page_is_one_query(shop):
 def test_a_sale_of_another_account_is_refused(shop):
     theirs = Shop()
     theirs.settle(target(theirs.sale, theirs.ada.pk, 5))
-    for sale in (theirs.sale, theirs.other):
-        with pytest.raises(Exception, match="account|tenant"):
-            shop.settle(target(sale, shop.ada.pk, 1))
+    for one in [
+        target(theirs.sale, theirs.ada.pk, 5),
+        target(theirs.sale, shop.ada.pk, 1),
+        target(theirs.other, shop.ada.pk, 1),
+        target(shop.sale, theirs.ada.pk, 1),
+    ]:
+        with pytest.raises(DatabaseError, match="account|tenant"):
+            shop.settle(one)
 
 
 # --- the sale of a redemption

@@ -9,11 +9,11 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args, **options) -> None:
+        alone = not connection.in_atomic_block
         with transaction.atomic():
-            # One moment for all rules, while tills and syncs go on.
-            if not connection.in_atomic_block or len(connection.savepoint_ids) == 0:
+            if alone:  # one moment for all rules, while tills and syncs go on
                 with connection.cursor() as cursor:
-                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             found = audits.violations()
         for violation in found:
             examples = "; ".join(violation.examples)

@@ -94,9 +94,7 @@ def test_the_question_as_cova_wants_it(server, client):
     client.get_json("/crm/v1/Companies(7)/CustomerFull", {"$filter": "A ge datetime'2026-03-01T00:00:00Z'", "$top": 1})
     method, path, headers, _ = server.seen[0]
     assert method == "GET"
-    assert path == (
-        "/crm/v1/Companies(7)/CustomerFull?$filter=A%20ge%20datetime%272026-03-01T00%3A00%3A00Z%27&$top=1"
-    )
+    assert path == ("/crm/v1/Companies(7)/CustomerFull?$filter=A%20ge%20datetime%272026-03-01T00%3A00%3A00Z%27&$top=1")
     assert headers["Accept"] == "application/json"
     assert headers["Authorization"] == f"Bearer {TOKEN}0"
 

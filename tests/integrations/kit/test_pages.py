@@ -234,6 +234,17 @@ def test_a_page_that_comes_twice_once_loses_nothing():
     assert crm.state() == seen
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("count", [30, 50, 99, 100, 101, 430])
+def test_a_page_with_each_row_twice_loses_nothing(order, count):
+    crm = Crm(random.Random(8), count, order)
+    ask = crm.get_json
+    crm.get_json = lambda path, params: ask(path, params) * 2
+    seen = set()
+    pull(crm, {}, seen, top=100)
+    assert crm.state() == seen
+
+
 def test_garbled_rows_are_delivered_and_do_not_stop_it():
     rows = [None, 7, "x", {"Id": 1}, {"Id": 2, "Changed": "soon"}, {"Id": 3, "Changed": "2026-02-01T00:00:00"}]
     page, *more = ChangedSince("Changed").walk(Scripted(rows), People, CONTEXT, {})
@@ -247,7 +258,9 @@ def test_full_list():
     assert page == ([1, 2], {"at": "2026-03-01T12:00:00Z"}, 1, 1, "")
 
 
-@pytest.mark.parametrize("answer", [None, {}, {"Message": "x"}, "rows", 7, {"_embedded": {"self": {}}}, {"_embedded": []}])
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"Message": "x"}, "rows", 7, {"_embedded": {"self": {}}}, {"_embedded": []}]
+)
 def test_what_is_not_a_list(answer):
     with pytest.raises(UnexpectedAnswer, match="People: the answer is not a list"):
         rows_in(answer, "People")

@@ -54,8 +54,8 @@ def test_field_by_field(till, settings):
                          pos_discount_id="88f1", in_store_only=True, ends_at=ends, reusable=False)  # fmt: skip
     make_discount(till.account, points=2000, percent=Decimal("12.5"), name="Much")
     told = till.wallet()
-    assert set(told) == {"contactID", "loyaltyPoints", "hidePointsInWallet", "audiences", "discountTemplates", "loyalty",
-                         "asOf", "openRedemptions"}  # fmt: skip
+    assert set(told) == {"contactID", "loyaltyPoints", "hidePointsInWallet", "audiences", "discountTemplates",
+                         "loyalty", "asOf", "openRedemptions"}  # fmt: skip
     assert told["contactID"] == str(till.persona.contact_id)
     assert (told["loyaltyPoints"], told["hidePointsInWallet"], told["audiences"]) == (1000, False, None)
     assert told["loyalty"] is True and told["openRedemptions"] is None
@@ -116,8 +116,9 @@ def test_programme_off_hides_points(till):
 
 
 def test_points_past_their_expiry_are_not_there(till):
-    till.give(50, expires_at=timezone.now() - timedelta(hours=1))
-    till.give(7, expires_at=timezone.now() + timedelta(hours=1))
+    now, hour = timezone.now(), timedelta(hours=1)
+    till.give(50, expires_at=now - hour, at=now - 9 * hour)
+    till.give(7, expires_at=now + hour, at=now - 9 * hour)
     assert till.balance == 1057  # nothing swept, nothing written
     assert till.wallet()["loyaltyPoints"] == 1007
 

@@ -3,7 +3,6 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -30,14 +29,14 @@ class Till:
             self.persona = make_persona(self.account, phone=PHONE, email="ada@example.test")
             self.give(points)
 
-    def give(self, points, *, expires_at=None):
+    def give(self, points, *, expires_at=None, at=None):
         if points:
             ledger.adjust(
                 account_id=self.account.pk,
                 persona_id=self.persona.pk,
                 points=Decimal(points),
                 key=f"give:{uuid.uuid4()}",
-                now=timezone.now() - timedelta(days=400),
+                now=at or timezone.now(),
                 expires_at=expires_at,
             )
 

@@ -1,0 +1,375 @@
+"""Members, API keys and the activity log for merchants; accounts, task queue and refused log-ins for the operator."""
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+from django_q.models import Failure, OrmQ, Schedule, Success
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
+
+from . import audit, members
+from .base_admin import ReadOnlyAdmin, TenantAdmin
+from .models import Account, ApiKey, AuditLine, Membership
+from .templatetags.iq import pill, when
+from .tenancy import current_account_id
+
+for model in (Group, AccessAttempt, AccessLog, AccessFailureLog, Schedule, Success, Failure, OrmQ):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+class MemberForm(forms.ModelForm):
+    email = forms.EmailField(
+        label="E-mail",
+        widget=UnfoldAdminEmailInputWidget,
+        help_text="What the person logs in with. Known here already: the same log-in opens this company too.",
+    )
+    name = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Shown beside what the person does.",
+    )
+
+    class Meta:
+        model = Membership
+        fields = ["role"]
+
+    def clean_email(self) -> str:
+        email = self.cleaned_data["email"].strip().lower()
+        if Membership.objects.filter(user__email__iexact=email).exists():
+            raise forms.ValidationError("This person is a member already.")
+        return email
+
+
+class RoleForm(forms.ModelForm):
+    class Meta:
+        model = Membership
+        fields = ["role"]
+
+    def clean_role(self) -> str:
+        role, stored = self.cleaned_data["role"], self.instance
+        owners = set(Membership.objects.filter(role="owner").values_list("pk", flat=True))
+        if role != "owner" and owners == {stored.pk}:
+            raise forms.ValidationError("The last owner stays owner: make somebody else owner first.")
+        return role
+
+
+@admin.register(Membership)
+class MembershipAdmin(TenantAdmin):
+    subject = "members"
+    can_delete = True
+    list_display = ["person", "role_shown", "last_login"]
+    list_select_related = ["user"]
+    list_display_links = ["person"]
+    ordering = ["id"]
+    actions = None
+    change_form_outer_after_template = "aiqsync/home/member_actions.html"
+
+    def get_form(self, request, obj=None, **kwargs):
+        kwargs["form"] = RoleForm if obj else MemberForm
+        kwargs["fields"] = None
+        return super().get_form(request, obj, **kwargs)
+
+    def get_fieldsets(self, request, obj=None):
+        if obj:
+            return [(None, {"fields": ["person", "role", "created_at"]})]
+        return [(None, {"fields": ["email", "name", "role"], "description": ROLES})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["person", "created_at"] if obj else []
+
+    def save_model(self, request, obj, form, change):
+        if change:
+            members.change_role(membership=obj, role=form.cleaned_data["role"], by=request.user)
+            return
+        made = members.add(
+            email=form.cleaned_data["email"],
+            name=form.cleaned_data["name"],
+            role=form.cleaned_data["role"],
+            by=request.user,
+        )
+        obj.__dict__.update(made.__dict__)
+
+    def response_add(self, request, obj, post_url_continue=None):
+        return self._link_page(request, obj, "was added")
+
+    def get_urls(self):
+        link = path("<int:pk>/link/", self.admin_site.admin_view(self.link), name="accounts_membership_link")
+        return [link, *super().get_urls()]
+
+    def link(self, request: HttpRequest, pk: int):
+        return require_POST(self._link)(request, pk)
+
+    def _link(self, request: HttpRequest, pk: int):
+        """For a member who forgot the password."""
+        if not self._may(request, "change"):
+            raise PermissionDenied
+        member = self.get_object(request, str(pk))
+        if member is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))
+        return self._link_page(request, member, "gets a new link")
+
+    def _link_page(self, request: HttpRequest, member: Membership, what: str):
+        """The link is on this answer and nowhere else."""
+        found = members.password_link(membership=member, base=request.build_absolute_uri("/"), by=request.user)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Members",
+            "member": member,
+            "what": what,
+            "link": found,
+        }
+        response = TemplateResponse(request, "aiqsync/home/member_link.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def delete_model(self, request, obj):
+        members.remove(membership=obj, by=request.user)
+
+    def delete_view(self, request, object_id, extra_context=None):
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except members.LastOwner:
+            messages.error(request, "The last owner cannot be removed: make somebody else owner first.")
+            return HttpResponseRedirect(reverse("admin:accounts_membership_changelist"))
+
+    def get_deleted_objects(self, objs, request):
+        """Stock code asks for rights on every related row; what goes with a member is his stores, nothing else."""
+        return [str(obj) for obj in objs], {}, set(), []
+
+    @display(description="Member", header=True, ordering="user__email")
+    def person(self, member: Membership):
+        return [member.user.name or member.user.email, member.user.email if member.user.name else ""]
+
+    @display(description="Role", ordering="role")
+    def role_shown(self, member: Membership) -> str:
+        return pill(member.get_role_display(), "good" if member.role == "owner" else "")
+
+    @display(description="Last log-in")
+    def last_login(self, member: Membership) -> str:
+        return when(member.user.last_login)
+
+
+ROLES = (
+    "Owner: everything. Operator: everything but members and the activity log. Manager: personas, points, sales. "
+    "Marketing: discounts. Analyst and Finance: read. Staff: look up shoppers at the counter."
+)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(TenantAdmin):
+    subject = "keys"
+    list_display = ["name", "scope", "prefix_shown", "state", "last_used", "created"]
+    list_before_template = "aiqsync/home/api_address.html"
+    change_form_outer_after_template = "aiqsync/home/revoke_key.html"
+    ordering = ["revoked_at", "-id"]
+    fields = ["name", "scope"]
+    actions = None
+
+    def has_change_permission(self, request, obj=None):
+        """A key is made and revoked, never edited."""
+        return False
+
+    def get_fieldsets(self, request, obj=None):
+        if obj:
+            return [(None, {"fields": ["name", "scope", "prefix_shown", "state", "last_used", "created"]})]
+        return [(None, {"fields": ["name", "scope"]})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["prefix_shown", "state", "last_used", "created"] if obj else []
+
+    def get_urls(self):
+        revoke = path("<int:pk>/revoke/", self.admin_site.admin_view(self.revoke), name="accounts_apikey_revoke")
+        return [revoke, *super().get_urls()]
+
+    def changelist_view(self, request, extra_context=None):
+        return super().changelist_view(request, (extra_context or {}) | {"membership": request.membership})
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        extra = {"may_revoke": self._may(request, "change")}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | extra)
+
+    def save_model(self, request, obj, form, change):
+        made, request.new_key = ApiKey.make(account=request.membership.account, name=obj.name, scope=obj.scope)
+        obj.__dict__.update(made.__dict__)
+        audit.record(act="key.created", target=str(made), user=request.user, detail={"scope": made.scope})
+
+    def response_add(self, request, obj, post_url_continue=None):
+        """The key is on this answer and nowhere else: not in the session, not in the database."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New key",
+            "key": request.new_key,
+            "made": obj,
+            "uid": request.membership.account.uid,
+        }
+        response = TemplateResponse(request, "aiqsync/home/new_key.html", context)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def revoke(self, request: HttpRequest, pk: int):
+        return require_POST(self._revoke)(request, pk)
+
+    def _revoke(self, request: HttpRequest, pk: int):
+        if not self._may(request, "change"):
+            raise PermissionDenied
+        key = self.get_object(request, str(pk))
+        if key is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))
+        if key.revoked_at is None:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+            audit.record(act="key.revoked", target=str(key), user=request.user)
+        messages.success(request, f"{key.name} is revoked: calls with it are refused from now on.")
+        return HttpResponseRedirect(reverse("admin:accounts_apikey_changelist"))
+
+    @display(description="Begins with")
+    def prefix_shown(self, key: ApiKey) -> str:
+        return format_html('<span class="iq-mono">{}…</span>', key.prefix)
+
+    @display(description="State", ordering="revoked_at")
+    def state(self, key: ApiKey) -> str:
+        return pill("Revoked") if key.revoked_at else pill("Active", "good")
+
+    @display(description="Last used", ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> str:
+        return when(key.last_used_at)
+
+    @display(description="Created", ordering="created_at")
+    def created(self, key: ApiKey) -> str:
+        return when(key.created_at)
+
+
+@admin.register(AuditLine)
+class AuditLineAdmin(ReadOnlyAdmin):
+    subject = "audit"
+    list_display = ["moment", "who", "act", "target", "what"]
+    list_display_links = None
+    list_select_related = ["user", "key"]
+    list_filter = ["act"]
+    search_fields = ["target", "act", "user__email"]
+    search_help_text = "Person, act or thing"
+    fields = ["moment", "who", "act", "target", "what"]
+    readonly_fields = fields
+
+    def get_list_filter(self, request):
+        return [ActFilter]
+
+    @display(description="When", ordering="at")
+    def moment(self, line: AuditLine) -> str:
+        return when(line.at)
+
+    @display(description="Who")
+    def who(self, line: AuditLine) -> str:
+        if line.user:
+            return str(line.user)
+        return f"API key {line.key}" if line.key else "The system"
+
+    @display(description="Details")
+    def what(self, line: AuditLine) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in line.detail.items()) or "–"
+
+
+class ActFilter(admin.SimpleListFilter):
+    """Only acts of this account."""
+
+    title = "act"
+    parameter_name = "act"
+
+    def lookups(self, request, model_admin):
+        acts = AuditLine.objects.order_by("act").values_list("act", flat=True).distinct()[:100]
+        return [(act, act) for act in acts]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(act=self.value()) if self.value() else queryset
+
+
+class OperatorAdmin(ModelAdmin):
+    """The installation's own lists: for a superuser, and nobody else."""
+
+    list_per_page = 30
+    show_full_result_count = False
+    may_change = False
+
+    def _operator(self, request: HttpRequest) -> bool:
+        return request.user.is_active and request.user.is_superuser
+
+    def has_module_permission(self, request):
+        return self._operator(request)
+
+    def has_view_permission(self, request, obj=None):
+        return self._operator(request)
+
+    def has_change_permission(self, request, obj=None):
+        return self.may_change and self._operator(request)
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+@admin.register(Account)
+class AccountAdmin(OperatorAdmin):
+    may_change = True
+    list_display = ["name", "uid", "timezone", "currency", "opened", "enter"]
+    search_fields = ["name", "uid"]
+    search_help_text = "Name or UID"
+    fields = ["uid", "name", "timezone", "currency", "country", "opened"]
+    readonly_fields = ["uid", "opened"]
+    ordering = ["name"]
+    actions = None
+    list_after_template = "aiqsync/home/enter_forms.html"
+
+    def save_model(self, request, obj, form, change):
+        super().save_model(request, obj, form, change)
+        if current_account_id() == obj.pk:
+            audit.record(
+                act="account.changed", target=obj.name, user=request.user, detail={"fields": form.changed_data}
+            )
+
+    @display(description="Opened", ordering="created_at")
+    def opened(self, account: Account) -> str:
+        return when(account.created_at)
+
+    @display(description="")
+    def enter(self, account: Account) -> str:
+        # A button of the form below the list: forms cannot be nested, and entering is a POST.
+        return format_html(
+            '<button type="submit" form="enter" formaction="{}" class="iq-button iq-button-small">Enter</button>',
+            reverse("admin:account-enter", args=[account.uid]),
+        )
+
+
+@admin.register(OrmQ)
+class QueueAdmin(OperatorAdmin):
+    """What waits. Never the payload: it is pickled, and a merchant's ids are in it."""
+
+    list_display = fields = ["id", "key", "lock"]
+    ordering = ["id"]
+    actions = None
+
+
+@admin.register(Failure)
+class FailureAdmin(OperatorAdmin):
+    list_display = fields = ["name", "func", "started", "stopped", "attempt_count"]
+    ordering = ["-started"]
+    actions = None
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(OperatorAdmin):
+    list_display = fields = ["attempt_time", "username", "ip_address", "failures_since_start"]
+    ordering = ["-attempt_time"]
+    actions = None

@@ -1,0 +1,175 @@
+"""One card's page: how it stands, what is running, what came of it, its stores, switches and credentials."""
+
+import json
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import Count, Window
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from aiqsync import tasks
+from aiqsync.accounts import audit
+from aiqsync.accounts.roles import may
+from integrations import services
+from integrations.forms import SettingsForm
+from integrations.models import Credential, RefusedRow, SyncRun
+
+from .connect import form_page, mapping_rows, places_of
+from .integrations import frame
+from .progress import activity, run_row, running, stamp, tells, trouble
+from .standing import IN_USE, Standing, day, moment, standing_of
+
+RUNS_SHOWN = 10
+RUNS_LOOKED_AT = 200  # an idle shop is asked every 20 s: most runs find nothing and have nothing to tell
+REFUSED_SHOWN = 20
+MAPPED_HERE = 30  # more locations than that are mapped on a page of their own
+
+
+@require_safe
+def page(request: HttpRequest, slug: str) -> HttpResponse:
+    now = timezone.now()
+    standing = standing_of(slug, now=now)
+    if not standing.ever_connected:
+        newest_draft = Credential.objects.filter(connection__card=slug).order_by("id").last()
+        return form_page(request, standing, newest_draft)
+    card, account = standing.card, request.membership.account
+    origins = [c.origin_id for c in standing.credentials if c.origin_id]
+    refused = list(
+        RefusedRow.objects.filter(origin__in=origins, solved_at=None)
+        .annotate(of=Window(Count("pk")))  # rows and their number in one query
+        .order_by("-last_at")[:REFUSED_SHOWN]
+    )
+    refused_count = refused[0].of if refused else 0
+    titles = {s.name: s.title for s in card.streams}
+    told = {state.pk: titles.get(state.stream, state.stream) for state in (*standing.states, *standing.past)}
+    places = list(places_of(standing)[: MAPPED_HERE + 1])
+    runs, quiet = _runs(standing, show_all=request.GET.get("runs") == "all")
+    newest = standing.newest
+    streams = activity(standing)
+    return render(
+        request,
+        "aiqsync/integrations/card.html",
+        frame(
+            request,
+            title=card.title,
+            standing=standing,
+            card=card,
+            pill=standing.pill,
+            newest_title=newest[0] if newest else "",
+            newest=moment(newest[1], now=now, empty="") if newest else "",
+            activity=streams,
+            stamp=stamp(standing, streams),
+            trouble=trouble(standing),
+            runs=[run_row(run, told[run.stream_id], now) for run in runs],
+            quiet_runs=quiet,
+            all_runs=request.GET.get("runs") == "all",
+            refused=[_refused_row(row, titles, now) for row in refused],
+            refused_count=refused_count,
+            refused_more=max(0, refused_count - REFUSED_SHOWN),
+            rows=mapping_rows(places, suggest=False) if len(places) <= MAPPED_HERE else None,
+            switches=SettingsForm(
+                card,
+                initial={f.name: bool(standing.connection.settings.get(f.name, f.default)) for f in card.settings},
+                locked=not may(request.membership.role, "integrations.change"),
+            ),
+            credentials=[_credential_row(c, standing, now) for c in standing.credentials],
+            address=(settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")) + "/api/",
+            uid=account.uid,
+            poll_url=reverse("admin:card-progress", args=[slug]),
+        ),
+    )
+
+
+def _runs(standing: Standing, *, show_all: bool) -> tuple[list[SyncRun], int]:
+    """The runs to show, and how many of those looked at found nothing."""
+    streams = [state.pk for state in (*standing.states, *standing.past)]
+    looked = list(
+        SyncRun.objects.filter(stream__in=streams).defer("detail", "seconds").order_by("-id")[:RUNS_LOOKED_AT]
+    )
+    telling = looked if show_all else [run for run in looked if tells(run)]
+    return telling[:RUNS_SHOWN], sum(not tells(run) for run in looked)
+
+
+def _refused_row(row: RefusedRow, titles: dict[str, str], now: datetime) -> dict:
+    return {
+        "row": row,
+        "title": titles.get(row.stream, row.stream),
+        "at": moment(row.last_at, now=now),
+        "text": json.dumps(row.row, indent=2, ensure_ascii=False),
+    }
+
+
+def _credential_row(credential: Credential, standing: Standing, now: datetime) -> dict:
+    first = standing.card.credentials[0]
+    tones = {"connected": "good", "paused": "warn"}
+    return {
+        "credential": credential,
+        "name": credential.origin.title
+        if credential.origin
+        else f"{first.label} {credential.values.get(first.name, '')}",
+        "tone": tones.get(credential.state, ""),
+        "in_use": credential.state in IN_USE,
+        "since": day(credential.connected_at) if credential.connected_at else "",
+        "set": day(credential.secrets_at) if credential.secrets_at else "",
+        "checked": moment(credential.checked_at, now=now) if credential.checked_at else "",
+    }
+
+
+@require_safe
+@never_cache
+def progress(request: HttpRequest, slug: str) -> JsonResponse:
+    """What the page's script asks for every second while something runs, every five otherwise."""
+    standing = standing_of(slug, now=timezone.now())
+    rows = activity(standing)
+    pill = standing.pill
+    busy = running(standing)
+    return JsonResponse(
+        {
+            "pill": {"label": pill.label, "tone": pill.tone},
+            "streams": rows,
+            "stamp": stamp(standing, rows),
+            "running": busy,
+            "again_ms": 1000 if busy else 5000,
+        }
+    )
+
+
+@require_POST
+def sync_now(request: HttpRequest, slug: str) -> HttpResponse:
+    standing = standing_of(slug, now=timezone.now())
+    if standing.connection is None:
+        raise Http404
+    with transaction.atomic():
+        started = services.sync_now(connection=standing.connection, enqueue=tasks.enqueue)
+        audit.record(
+            act="integration.sync_now", target=standing.card.title, user=request.user, detail={"runs": started}
+        )
+    if started:
+        messages.success(request, f"{standing.card.title} is being read now.")
+    else:
+        messages.warning(request, f"Nothing can be read: {standing.card.title} is not connected.")
+    return redirect("admin:card", slug)
+
+
+@require_POST
+def save_settings(request: HttpRequest, slug: str) -> HttpResponse:
+    standing = standing_of(slug, now=timezone.now())
+    if standing.connection is None:
+        raise Http404
+    with transaction.atomic():
+        changed = services.save_settings(
+            connection=standing.connection, given=SettingsForm(standing.card, request.POST).given()
+        )
+        if changed:
+            audit.record(
+                act="integration.settings_saved", target=standing.card.title, user=request.user, detail=changed
+            )
+    messages.success(request, "Settings saved; the next sync follows them." if changed else "Nothing was changed.")
+    return redirect(reverse("admin:card", args=[slug]) + "#settings")

@@ -1,0 +1,99 @@
+"""Each route with each kind of key. The table is checked against the URL configuration: a new route must be in it."""
+
+import pytest
+
+from aiqsync.accounts.models import Scope
+from loyalty.api import urls
+from loyalty.api.authentication import BAD_KEY
+from loyalty.api.base import TillView
+from loyalty.api.unknown import Unknown
+from tests.factories import make_account, make_discount, make_key, make_persona, make_store
+
+from .till import PHONE, Till, sentence
+
+READ, POS = Scope.READ, Scope.POS
+REDEEM = "v1.1/discount/redeem/<str:uid>/<str:discount>/<str:token>"
+
+# route, method, scope it needs, body, and what a foreign account's key gets for our objects
+TABLE = [
+    ("v2/wallet", "POST", READ, {"phone": PHONE}, 404),
+    ("v2/wallet/<str:phone>", "GET", READ, None, 404),
+    (REDEEM, "PUT", POS, None, 403),
+    (REDEEM + "/<path:transaction>", "PUT", POS, None, 403),
+    ("v2/redemptions/<str:redemption>/revert", "POST", POS, None, 404),
+    ("v2/loyalty", "POST", POS, {"mobilePhone": PHONE}, None),  # creates a contact of its own
+    ("v2/loyalty/lookup/<str:pii>", "GET", READ, None, 404),
+    ("v2/loyalty/lookup/<str:pii>", "POST", READ, {}, 404),
+    ("v2/lookup/email/<str:email>", "GET", READ, None, 404),
+    ("v2/lookup/<str:phone>", "GET", READ, None, 404),
+    ("v1.1/stores/<str:uid>", "GET", READ, None, 403),
+]
+CASES = [pytest.param(*row, id=f"{row[1]} {row[0]}") for row in TABLE]
+
+
+def routes():
+    for pattern in urls.urlpatterns:
+        view = getattr(pattern.callback, "cls", None)
+        if view and issubclass(view, TillView) and view is not Unknown:
+            yield str(pattern.pattern).rstrip("/"), view
+
+
+def test_every_route_is_in_the_table():
+    have = {(route, method.upper()) for route, view in routes() for method in ("get", "post", "put", "patch", "delete")
+            if hasattr(view, method)}  # fmt: skip
+    assert have == {(row[0], row[1]) for row in TABLE}
+
+
+def test_every_route_has_both_spellings():
+    spelled = [str(p.pattern) for p in urls.urlpatterns]
+    for route, _ in routes():
+        assert {route, route + "/"} <= set(spelled)
+
+
+@pytest.fixture
+def address(till):
+    """The real address of a route, with our objects in it."""
+    discount = make_discount(till.account, points=100)
+    make_store(till.account)
+    done = till.data("PUT", till.url(discount) + "/T0")
+    head, token = till.url(discount).rsplit("/", 1)
+    known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
+             "discount": str(discount.number), "redemption": done["redemptionID"]}  # fmt: skip
+
+    def of(route: str) -> str:
+        for name, value in known.items():
+            route = route.replace(f"<str:{name}>", value)
+        return "/api/" + route.replace("<path:transaction>", "T1")
+
+    return of
+
+
+@pytest.mark.parametrize(("route", "method", "scope", "body", "foreign"), CASES)
+class TestEachRoute:
+    @pytest.mark.parametrize("key", [None, "wrong"])
+    def test_without_a_valid_key(self, till, address, route, method, scope, body, foreign, key):
+        assert till.refused(403, method, address(route), body, key=key) == BAD_KEY
+        assert till.balance == 900
+
+    @pytest.mark.parametrize("having", list(Scope))
+    def test_with_each_scope(self, till, address, route, method, scope, body, foreign, having):
+        response = till.call(method, address(route), body, key=make_key(till.account, having))
+        if having == READ and scope == POS:
+            assert "scope" in sentence(response, 403)
+            assert till.balance == 900
+        else:
+            assert response.status_code == 200, response.content
+
+    def test_with_a_key_of_another_account(self, till, address, route, method, scope, body, foreign):
+        make_account("Third Co")
+        other = Till(points=None, account=make_account("Other Co"), scope="admin")
+        make_persona(other.account, phone="+16045550188")
+        ours = str(till.persona.contact_id).encode()
+        response = other.call(method, address(route), body)
+        assert ours not in response.content and b"Ada" not in response.content
+        if foreign is None:
+            assert response.status_code == 200
+        else:
+            sentence(response, foreign)
+        till.persona.refresh_from_db()
+        assert till.balance == 900 and till.persona.first_name == "Ada"

@@ -1,0 +1,203 @@
+"""`check_ledger` finds each corruption planted behind the ledger's back, and nothing else."""
+
+import io
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from loyalty import audits, ledger
+from loyalty.models import Redemption
+
+from ..factories import make_account, make_discount, make_persona
+from .ledger_sales import make_sales, target
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def house():
+    """An account where everything has happened once."""
+    account = make_account()
+    ada, ben = make_persona(account), make_persona(account)
+    ids = {"account_id": account.pk}
+    sales = make_sales(account, 4)
+    discount = make_discount(account, points=100)
+
+    def give(persona, points, **options):
+        ledger.adjust(**ids, persona_id=persona.pk, points=Decimal(points), key=str(uuid.uuid4()), now=NOW, **options)
+
+    give(ada, 80, expires_at=NOW + timedelta(days=1))
+    give(ada, 420)
+    give(ben, 300)
+    orders = [
+        ledger.redeem(
+            **ids, persona_id=ada.pk, discount_id=discount.pk, n=n, transaction=f"T{n}", channel="till", now=NOW
+        )
+        for n in range(3)
+    ]
+    ledger.revert(**ids, redemption_public_id=orders[0].redemption_id, now=NOW)
+    ledger.revert(**ids, redemption_public_id=orders[1].redemption_id, points=Decimal(30), now=NOW)
+    settled = Redemption.unscoped.get(public_id=orders[1].redemption_id)
+    assert ledger.settle_redemption(**ids, redemption_id=settled.pk, sale_id=sales[0], now=NOW)
+    ledger.settle_sales(**ids, targets=[target(sale, ada.pk, 50) for sale in sales[:3]], now=NOW)
+    ledger.settle_sales(**ids, targets=[target(sales[1], ben.pk, 60), target(sales[2], ada.pk, 10)], now=NOW)
+    give(ben, -355)
+    ledger.settle_sales(**ids, targets=[target(sales[1], ben.pk, 0)], now=NOW)
+    ledger.expire_due(now=NOW + timedelta(days=2))
+    return {
+        "account": account.pk,
+        "ada": ada.pk,
+        "ben": ben.pk,
+        "sale": sales[0],
+        "spare": sales[3],
+        "other": make_account("Other Co").pk,
+    }
+
+
+def _check():
+    out, code = io.StringIO(), 0
+    try:
+        call_command("check_ledger", stdout=out)
+    except SystemExit as stop:
+        code = stop.code
+    return out.getvalue().splitlines(), code
+
+
+def test_all_is_well(house):
+    assert _check() == (["0 violations"], 0)
+
+
+LOT = "(SELECT id FROM loyalty_lot WHERE remaining > 5 ORDER BY id DESC LIMIT 1)"
+# What is done behind the ledger's back, and the rules that must notice.
+CORRUPTIONS = {
+    "balance raised": (
+        "UPDATE loyalty_wallet SET balance = balance + 1 WHERE persona_id = {ada}",
+        {"balance-entries", "balance-lots"},
+    ),
+    "wallet lost": ("DELETE FROM loyalty_wallet WHERE persona_id = {ada}", {"balance-entries", "balance-lots"}),
+    "balance below zero": (
+        "ALTER TABLE loyalty_wallet DROP CONSTRAINT wallet_not_negative;"
+        "UPDATE loyalty_wallet SET balance = -1 WHERE persona_id = {ben}",
+        {"balance-entries", "balance-lots", "not-negative"},
+    ),
+    "entry changed": (
+        "UPDATE loyalty_entry SET points = points + 1 WHERE kind = 'adjust' AND points = 420",
+        {"balance-entries", "running-balance", "entry-parts"},
+    ),
+    "entry's balance changed": (
+        "UPDATE loyalty_entry SET balance_after = balance_after + 1 WHERE points = 420",
+        {"running-balance"},
+    ),
+    "entry deleted": (
+        "DELETE FROM loyalty_draw WHERE entry_id IN (SELECT id FROM loyalty_entry WHERE kind = 'expire');"
+        "DELETE FROM loyalty_entry WHERE kind = 'expire'",
+        {"balance-entries", "lot-draws"},
+    ),
+    "entry doubled under its key": (
+        "ALTER TABLE loyalty_entry DROP CONSTRAINT entry_key_once;"
+        "INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, note, explanation, at)"
+        " SELECT account_id, persona_id, kind, points, balance_after, key, note, explanation, at"
+        " FROM loyalty_entry WHERE points = 420",
+        {"balance-entries", "running-balance", "entry-parts", "key-once"},
+    ),
+    "lot refilled": (
+        "UPDATE loyalty_lot SET remaining = remaining + 1 WHERE remaining < points AND remaining > 0",
+        {"balance-lots", "lot-draws"},
+    ),
+    "draw changed": (
+        "UPDATE loyalty_draw SET points = points - 1 WHERE id = (SELECT max(d.id) FROM loyalty_draw d"
+        " JOIN loyalty_entry e ON e.id = d.entry_id WHERE e.kind = 'redeem')",
+        {"entry-parts", "lot-draws"},
+    ),
+    "lot of another persona": (
+        f"UPDATE loyalty_lot SET persona_id = {{ben}} WHERE id = {LOT}",
+        {"balance-lots", "same-persona"},
+    ),
+    "redemption says it gave back more": (
+        "UPDATE loyalty_redemption SET reverted_points = reverted_points + 1 WHERE n = 1",
+        {"redemption-entries"},
+    ),
+    "redemption dearer than what it took": (
+        "UPDATE loyalty_redemption SET points = points + 1 WHERE n = 2",
+        {"redemption-entries"},
+    ),
+    "redemption ended without its points": (
+        "UPDATE loyalty_redemption SET state = 'reverted', ended_at = now() WHERE n = 2",
+        {"redemption-state"},
+    ),
+    "redemption alive again": (
+        "UPDATE loyalty_redemption SET state = 'applied' WHERE n = 0",
+        {"redemption-state"},
+    ),
+    "redemption not counted": (
+        "UPDATE loyalty_redemption SET n = 7 WHERE n = 2",
+        {"redemption-count"},
+    ),
+    "points given back to a lot they did not come from": (
+        "UPDATE loyalty_draw SET lot_id = (SELECT id FROM loyalty_lot WHERE kind = 'earn' ORDER BY id LIMIT 1)"
+        " WHERE points = 30",
+        {"lot-draws", "redemption-lots"},
+    ),
+    "sale says more": (
+        "UPDATE loyalty_salestate SET posted = posted + 1 WHERE sale_id = {sale}",
+        {"sale-posted"},
+    ),
+    "sale forgotten": ("DELETE FROM loyalty_salestate WHERE sale_id = {sale}", {"sale-posted"}),
+    "shortfall lost": ("DELETE FROM loyalty_shortfall", {"sale-posted"}),
+    "merged with its points": (
+        "UPDATE loyalty_persona SET merged_into_id = {ben} WHERE id = {ada}",
+        {"merged-empty"},
+    ),
+    "reference into another account": (
+        "ALTER TABLE loyalty_salestate DROP CONSTRAINT loyalty_salestate_persona_id_tenant;"
+        "ALTER TABLE loyalty_salestate DROP CONSTRAINT loyalty_salestate_sale_id_tenant;"
+        "UPDATE loyalty_salestate SET account_id = {other} WHERE sale_id = {sale}",
+        {"tenant:loyalty_salestate.persona_id", "tenant:loyalty_salestate.sale_id"},
+    ),
+}
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+def test_a_corruption_is_found_and_named(house, corruption):
+    sql, rules = CORRUPTIONS[corruption]
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        # What the table's owner may do, and nobody does by accident.
+        for table in ("entry", "draw", "lot"):
+            cursor.execute(f"ALTER TABLE loyalty_{table} DISABLE TRIGGER USER")
+        for statement in sql.format(**house).split(";"):
+            cursor.execute(statement)
+        assert cursor.rowcount > 0, "nothing was planted"
+    found = audits.violations()
+    assert {violation.rule.name for violation in found} == rules
+    assert all(violation.examples for violation in found)
+    lines, code = _check()
+    assert code == 1
+    assert lines[-1] == f"{sum(violation.count for violation in found)} violations"
+    assert {line.split(": ")[0] for line in lines[:-1]} == rules
+
+
+def test_one_account_alone(house):
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE loyalty_wallet SET balance = balance + 1 WHERE persona_id = %s", [house["ada"]])
+    assert audits.violations(account_id=house["other"]) == []
+    assert len(audits.violations(account_id=house["account"])) == 2
+
+
+def test_no_more_than_five_examples(house):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE loyalty_entry DISABLE TRIGGER USER")
+        cursor.execute("UPDATE loyalty_entry SET balance_after = balance_after + 1000")
+    (violation,) = audits.violations()
+    assert violation.count > 5
+    assert len(violation.examples) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_it_reads_one_moment(house):
+    assert _check() == (["0 violations"], 0)
