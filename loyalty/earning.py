@@ -136,7 +136,10 @@ def rules_of(account_id: int) -> Rules | None:
             [account_id],
         )
         row = cursor.fetchone()
-    return Rules(*row[:7], zone=ZoneInfo(row[7])) if row else None
+    if row is None:
+        return None
+    enabled, per_100, start, exclude_tax, rounding, refunds, expire_days, zone = row
+    return Rules(enabled, per_100, start, exclude_tax, rounding, refunds, expire_days, ZoneInfo(zone))
 
 
 # A sale's owner is the persona of its customer; refunds count once their details named the original.

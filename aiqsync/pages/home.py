@@ -27,11 +27,12 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     zone = ZoneInfo(account.timezone)
     now = timezone.now()
     days = [now.astimezone(zone).date() - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    start = datetime.combine(days[0], time.min, zone)
+    edges = [datetime.combine(day, time.min, zone) for day in days]
+    start = edges[0]
 
     cards = [s for s in standings(slugs=registry.CARDS, now=now).values() if s.connection and s.ever_connected]
-    sales = _sales(account.pk, start, zone)
-    points = _points(account.pk, start, zone)
+    sales = _sales(account.pk, days, edges)
+    points = _points(account.pk, days, edges)
     figures = _figures(account.pk, start) | _heavy(account.pk)
     role = request.membership.role
     today = sales.get(days[-1], (0, 0))
@@ -108,29 +109,31 @@ def _rows(sql: str, values: dict[str, Any]) -> list[tuple]:
         return cursor.fetchall()
 
 
-def _sales(account_id: int, start: datetime, zone: ZoneInfo) -> dict[date, tuple[int, int]]:
+# Days are cut by Python's time zone data alone: the database has its own copy, and the two need not agree.
+def _sales(account_id: int, days: list[date], edges: list[datetime]) -> dict[date, tuple[int, int]]:
     """Day to cents and number of sales; refunds are subtracted."""
     found = _rows(
-        """SELECT (sold_at AT TIME ZONE %(zone)s)::date, sum(total_cents)::bigint, count(*) FILTER (WHERE kind = 'sale')
+        """SELECT width_bucket(sold_at, %(edges)s::timestamptz[]), sum(total_cents)::bigint,
+                  count(*) FILTER (WHERE kind = 'sale')
            FROM integrations_sale WHERE account_id = %(account)s AND sold_at >= %(start)s GROUP BY 1""",
-        {"account": account_id, "start": start, "zone": zone.key},
+        {"account": account_id, "start": edges[0], "edges": edges},
     )
-    return {day: (cents, count) for day, cents, count in found}
+    return {days[bucket - 1]: (cents, count) for bucket, cents, count in found}
 
 
-def _points(account_id: int, start: datetime, zone: ZoneInfo) -> dict[date, tuple[Decimal, Decimal]]:
+def _points(account_id: int, days: list[date], edges: list[datetime]) -> dict[date, tuple[Decimal, Decimal]]:
     """Day to points earned and redeemed. A sale's points show on the sale's day, whenever it was read."""
     found = _rows(
-        """SELECT (coalesce(cause_at, at) AT TIME ZONE %(zone)s)::date AS day,
+        """SELECT width_bucket(coalesce(cause_at, at), %(edges)s::timestamptz[]),
                   coalesce(sum(points) FILTER (WHERE kind = 'earn'), 0),
                   coalesce(-sum(points) FILTER (WHERE kind IN ('redeem', 'reverse')), 0)
            FROM loyalty_entry
            WHERE account_id = %(account)s AND at >= %(start)s AND coalesce(cause_at, at) >= %(start)s
              AND kind IN ('earn', 'redeem', 'reverse')
            GROUP BY 1""",
-        {"account": account_id, "start": start, "zone": zone.key},
+        {"account": account_id, "start": edges[0], "edges": edges},
     )
-    return {day: (earned, used) for day, earned, used in found}
+    return {days[bucket - 1]: (earned, used) for bucket, earned, used in found}
 
 
 def _figures(account_id: int, start: datetime) -> dict[str, Any]:

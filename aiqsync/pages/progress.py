@@ -60,7 +60,7 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         "figures": "",
         "note": "",
         "fresh": _time(state.read_until, now),
-        "next": _time(state.next_due, now),
+        "next": _time(max(state.next_due, now), now),
     }
     if run and run.started_at:
         row |= {"status": "running", "next": None} | _running(run, now, names)
@@ -78,8 +78,8 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         missing = [title[name] for name in stream.after if name not in read]
         row |= {"status": "waiting", "text": f"After {' and '.join(missing)}" if missing else "Starts shortly"}
         row["next"] = None
-    elif done and done.rows_read:
-        row["figures"] = _pace(done.rows_read, _elapsed(done, now))
+    elif done:
+        row["figures"] = _found(done, now)
     if state.first_done_at and row["status"] == "ready":
         row["percent"] = 100
     return row
@@ -105,6 +105,15 @@ def _elapsed(run: SyncRun, now: datetime) -> float:
 def _pace(rows: int, elapsed: float) -> str:
     text = f"{rows:,} row{'' if rows == 1 else 's'}"
     return f"{text} · {rows / elapsed:,.0f} rows/s" if elapsed >= 1 and rows / elapsed >= 1 else text
+
+
+def _found(run: SyncRun, now: datetime) -> str:
+    """What the last finished run came back with."""
+    words = [f"{n:,} {what}" for n, what in ((run.rows_new, "new"), (run.rows_changed, "changed")) if n]
+    elapsed = _elapsed(run, now)
+    if run.rows_read >= 100 and elapsed > 0.2:
+        words.append(f"{run.rows_read / elapsed:,.0f} rows/s")
+    return " · ".join(words)
 
 
 def _rough(seconds: float) -> str:

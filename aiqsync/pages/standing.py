@@ -36,7 +36,7 @@ def ago(at: datetime, now: datetime) -> str:
     """ "2 min ago", "in 40 s"; the page's script says the same words (integrations.js)."""
     seconds = (now - at).total_seconds()
     if abs(seconds) < 5:
-        return "just now" if seconds >= 0 else "now"
+        return "just now" if seconds > 0 else "now"
     size = abs(seconds)
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if size >= length:

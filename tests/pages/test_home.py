@@ -131,7 +131,6 @@ def test_today_is_the_accounts_day(owner, account, monkeypatch):
         )
     owner.force_login(make_user(account))  # the session began before
     page = owner.get("/admin/").content.decode()
-    import re; print(re.sub(r"\s+"," ",re.sub("<[^>]*>","",page))[-900:])
     assert "$42.42" in page and "20 Nov" in page
 
 

@@ -6,7 +6,7 @@
 
   const ago = (iso, now = Date.now()) => {
     const seconds = (now - Date.parse(iso)) / 1000;
-    if (Math.abs(seconds) < 5) return seconds >= 0 ? "just now" : "now";
+    if (Math.abs(seconds) < 5) return seconds > 0 ? "just now" : "now";
     const size = Math.abs(seconds);
     const [unit, length] = [["days", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, long]) => size >= long);
     const count = Math.floor(size / length);
@@ -16,7 +16,10 @@
   let skew = 0; // server's clock minus ours: a till's tablet may be minutes off
   const tick = () => {
     for (const time of document.querySelectorAll(".iq-cards time[datetime]")) {
-      if (time.dateTime) time.textContent = ago(time.dateTime, Date.now() + skew);
+      if (!time.dateTime) continue;
+      const now = Date.now() + skew;
+      // What was to come and has come is "now", never "12 s ago": the next answer brings the next time.
+      time.textContent = ago(time.dateTime, time.closest("[data-next]") ? Math.min(now, Date.parse(time.dateTime)) : now);
     }
   };
 

@@ -86,9 +86,10 @@ def expected(running, stream):
 
 def line_of(sale):
     """A sale as the sandbox's own account writes it; from the feed alone a walk-in is no known fulfilment."""
+    lines = sum(x.total_cents for x in sale.lines)
     return (
         f"{sale.external_id}|{sale.number.lower()}|{sale.kind}|{sale.location_id}|{sale.customer_id}|"
-        f"{sale.sold_at:%Y-%m-%dt%H:%M:%Sz}|{sale.total_cents}|{sale.tax_cents}|{sum(x.total_cents for x in sale.lines)}|"
+        f"{sale.sold_at:%Y-%m-%dt%H:%M:%Sz}|{sale.total_cents}|{sale.tax_cents}|{lines}|"
         f"{len(sale.lines)}|{sale.fulfilment}|{sale.employee_id}"
     )
 
@@ -124,6 +125,8 @@ def test_a_sale_made_now_is_read_by_the_next_pull(sandbox):
 @pytest.mark.parametrize("kind", ["429", "500", "reset", "cut", "duplicate", "repeat", "html", "redirect", "garbled"])
 @pytest.mark.parametrize(("stream", "match"), [("customers", "/crm"), ("sales", "/posreports")])
 def test_faults_in_the_middle_lose_nothing(sandbox, stream, match, kind):
+    if (stream, kind) == ("sales", "repeat"):
+        pytest.skip("an empty answer in place of another window's is no different from a quiet day (see the next test)")
     with make_client(sandbox, limiter=Limiter(0, max_wait_s=0)) as client:
         context = context_for(client, CARD.connect(client))
         declared = CARD.stream(stream)
@@ -141,6 +144,20 @@ def test_faults_in_the_middle_lose_nothing(sandbox, stream, match, kind):
                 assert attempt < 29, failed
                 client.limiter = None
         assert set(expected(sandbox, stream)) <= seen
+
+
+def test_a_page_of_other_days_is_not_taken_for_the_answer(sandbox):
+    with make_client(sandbox, limiter=Limiter(0, max_wait_s=0)) as client:
+        context = context_for(client, CARD.connect(client))
+        declared = CARD.stream("sales")
+        pages = declared.pages.walk(client, declared, context, {})
+        for page in pages:
+            if len(page.rows) > 3 and page.done > 10:  # well in the past
+                break
+        control(sandbox, "faults", match="/posreports", kind="repeat", times=-1)
+        with pytest.raises(UnexpectedAnswer):
+            for page in pages:
+                assert not page.rows
 
 
 @pytest.mark.parametrize(
