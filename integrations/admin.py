@@ -7,7 +7,7 @@ from unfold.decorators import display
 
 from aiqsync.accounts.base_admin import ReadOnlyAdmin, TenantTabular
 from aiqsync.accounts.paging import CappedPaginator
-from aiqsync.accounts.templatetags.iq import money, pill, when
+from aiqsync.accounts.templatetags.iq import exact, money, pill, when
 
 from .models import Location, Sale, SaleKind, SaleLine
 
@@ -37,6 +37,10 @@ class SaleLines(TenantTabular):
     ordering = ["number"]
     verbose_name_plural = "lines"
     per_page = 50
+    hide_title = True
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).select_related("sale")
 
     @display(description="Quantity")
     def quantity_shown(self, line: SaleLine) -> str:
@@ -75,12 +79,32 @@ class SaleAdmin(ReadOnlyAdmin):
     fieldsets = [
         (
             None,
-            {"fields": ["number_shown", "receipt", "kind_shown", "sold", "location", "fulfilment", "employee_name"]},
+            {
+                "fields": [
+                    "number_shown",
+                    "receipt",
+                    "kind_shown",
+                    "sold_exactly",
+                    "location",
+                    "fulfilment",
+                    "employee_name",
+                ]
+            },
         ),
         ("Amounts", {"fields": ["lines", "discounted", "net", "tax", "total", "payments"]}),
         ("Where it comes from", {"fields": ["origin", "external_id", "original_id", "customer_id", "changed"]}),
     ]
-    readonly_fields = ["number_shown", "kind_shown", "sold", "lines", "discounted", "net", "tax", "total", "changed"]
+    readonly_fields = [
+        "number_shown",
+        "kind_shown",
+        "sold_exactly",
+        "lines",
+        "discounted",
+        "net",
+        "tax",
+        "total",
+        "changed",
+    ]
 
     def get_search_results(self, request, queryset, search_term):
         """Exact numbers: both have an index, and a part of a number finds the wrong sale."""
@@ -96,6 +120,10 @@ class SaleAdmin(ReadOnlyAdmin):
     @display(description="Sold", ordering="sold_at")
     def sold(self, sale: Sale) -> str:
         return when(sale.sold_at)
+
+    @display(description="Sold")
+    def sold_exactly(self, sale: Sale) -> str:
+        return exact(sale.sold_at)
 
     @display(description="Last changed")
     def changed(self, sale: Sale) -> str:

@@ -11,6 +11,8 @@ from datetime import datetime
 
 from django.db import connection
 
+from aiqsync.accounts.statistics import loaded
+
 from .kit.records import CustomerRecord, LineRecord, LocationRecord, PricingGroupRecord, SaleRecord
 
 
@@ -107,6 +109,7 @@ def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerReco
             cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
             guard="AND excluded.version >= t.version",
         )  # fmt: skip
+        loaded(cursor, len(landed.new), "integrations_customer")
     return _count(landed, len(records), len(rows))
 
 
@@ -213,6 +216,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                          n.brand[:200], n.quantity, n.unit[:10], n.list_price, n.unit_price, n.total_cents,
                          n.discount_cents, n.cost_cents)
                     )  # fmt: skip
+        loaded(cursor, len(landed.new), "integrations_sale", "integrations_saleline")
     return _count(landed, len(records), len(rows))
 
 

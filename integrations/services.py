@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -271,7 +272,7 @@ def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> dict[str, int]:
             .filter(
                 Q(status=RunStatus.RUNNING, lease_until__lt=Now())
                 # Queued and never claimed: its task was lost, or the queue is long. Delivered twice, it runs once.
-                | Q(status=RunStatus.QUEUED, queued_at__lt=Now() - timedelta(seconds=60))
+                | Q(status=RunStatus.QUEUED, queued_at__lt=Now() - timedelta(seconds=settings.SYNC_LEASE_S))
             )
             .order_by("id")[:limit]
         )

@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from django.db import connection
 
+from aiqsync.accounts.statistics import loaded
 from integrations.services import is_placeholder
 
 
@@ -43,6 +44,14 @@ def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> set
         _write_personas(cursor, account_id, [c for c in customers if c.new], now)
         _write_identifiers(cursor, account_id, found, owners, now)
         _write_sources(cursor, account_id, customers, now)
+        loaded(
+            cursor,
+            sum(c.new for c in customers),
+            "loyalty_persona",
+            "loyalty_identifier",
+            "loyalty_source",
+            "loyalty_wallet",
+        )
         _refresh(cursor, account_id, [c.pk for c in customers if not c.new])
     return {c.persona for c in customers if c.persona is not None}
 

@@ -250,16 +250,21 @@ class ApiKeyAdmin(TenantAdmin):
         return when(key.created_at)
 
 
+def in_words(act: str) -> str:
+    """`key.created` as "Key created"."""
+    return act.replace(".", " ").replace("_", " ").capitalize()
+
+
 @admin.register(AuditLine)
 class AuditLineAdmin(ReadOnlyAdmin):
     subject = "audit"
-    list_display = ["moment", "who", "act", "target", "what"]
+    list_display = ["moment", "who", "done", "target", "what"]
     list_display_links = None
     list_select_related = ["user", "key"]
     list_filter = ["act"]
     search_fields = ["target", "act", "user__email"]
     search_help_text = "Person, act or thing"
-    fields = ["moment", "who", "act", "target", "what"]
+    fields = ["moment", "who", "done", "target", "what"]
     readonly_fields = fields
 
     def get_list_filter(self, request):
@@ -275,6 +280,10 @@ class AuditLineAdmin(ReadOnlyAdmin):
             return str(line.user)
         return f"API key {line.key}" if line.key else "The system"
 
+    @display(description="Act", ordering="act")
+    def done(self, line: AuditLine) -> str:
+        return in_words(line.act)
+
     @display(description="Details")
     def what(self, line: AuditLine) -> str:
         return ", ".join(f"{name}: {value}" for name, value in line.detail.items()) or "–"
@@ -288,7 +297,7 @@ class ActFilter(admin.SimpleListFilter):
 
     def lookups(self, request, model_admin):
         acts = AuditLine.objects.order_by("act").values_list("act", flat=True).distinct()[:100]
-        return [(act, act) for act in acts]
+        return [(act, in_words(act)) for act in acts]
 
     def queryset(self, request, queryset):
         return queryset.filter(act=self.value()) if self.value() else queryset

@@ -56,7 +56,8 @@ def credential(request: HttpRequest, slug: str, pk: int | None = None) -> HttpRe
             audit.record(act="integration.credential_saved", target=card.title, user=request.user)
     if problems:
         return form_page(request, standing_of(slug, now=timezone.now()), found, typed=request.POST, problems=problems)
-    if request.POST.get("act") == "connect":
+    # What a live credential works with is never left unchecked until the next sync stumbles over it.
+    if request.POST.get("act") == "connect" or found.state in IN_USE:
         return _connect(request, card, found)
     messages.success(request, f"Stored. Press Connect to check it with {card.title}.")
     return redirect("admin:card-credential", slug, found.pk)
@@ -129,6 +130,8 @@ def form_page(
         else:
             trouble = sentence
     form.mark(beside)
+    # A pull that is refused later pauses the credential without checking it anew: its time is not that of the check.
+    tried = found and found.checked_at and found.state != CredentialState.PAUSED
     named = bool(found and found.state != CredentialState.DRAFT) or standing.ever_connected
     return render(
         request,
@@ -143,7 +146,8 @@ def form_page(
             fields=[(form[name], beside.get(name, "")) for name in form.fields],
             beside=[(form[name], sentence) for name, sentence in beside.items()],
             trouble=trouble,
-            checked=moment(found.checked_at, now=standing.now) if found and found.checked_at else "",
+            checked=moment(found.checked_at, now=standing.now) if tried else "",
+            live=bool(found and found.state in IN_USE),
             drafts=[
                 c for c in standing.credentials if c.state == CredentialState.DRAFT and (not found or c.pk != found.pk)
             ],

@@ -194,6 +194,7 @@ def _points_chart(days: list[date], points: dict[date, tuple[Decimal, Decimal]])
             "backgroundColor": colour,
             "borderRadius": 4,
             "maxBarThickness": 14,
+            "grouped": True,
             "displayYAxis": True,
             "maxTicksXLimit": 7,
         }

@@ -71,7 +71,7 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
     elif credential.state == CredentialState.PAUSED:
         row |= {"status": "failed", "text": "Stopped until the credential works again", "next": None}
     elif state.failures:
-        row |= {"status": "failed", "text": "Could not be read; tried again by itself"}
+        row |= {"status": "failed", "text": "Could not be read"}
     elif state.first_done_at is None:
         title = {s.name: s.title for s in standing.card.streams}
         read = {s.stream for s in standing.states if s.credential_id == credential.pk and s.first_done_at}

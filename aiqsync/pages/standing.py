@@ -112,6 +112,11 @@ class Standing:
         return [c for c in self.credentials if c.state in IN_USE]
 
     @property
+    def readable(self) -> bool:
+        """Asking the POS now could bring something."""
+        return any(c.state == CredentialState.CONNECTED for c in self.credentials)
+
+    @property
     def ever_connected(self) -> bool:
         return any(c.state != CredentialState.DRAFT for c in self.credentials)
 

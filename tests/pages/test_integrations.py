@@ -266,6 +266,24 @@ def test_a_failure_says_when_it_is_tried_again(owner, account, pos, typed):
     assert "Failing since 2 h ago" in page and "4 times in a row" in page
 
 
+def test_a_service_that_is_down_is_said(owner, account, pos, typed):
+    connect(owner, typed)
+    with acting_in(account.pk):
+        StreamState.objects.update(next_due=timezone.now() - timedelta(minutes=10))
+    page = text(owner.get(CARD))
+    assert "Nothing is being read at the moment" in page and "Needs attention" in page
+
+
+def test_a_live_credential_is_checked_whenever_it_is_changed(owner, account, pos, typed):
+    connect(owner, typed)
+    with acting_in(account.pk):
+        pk = Credential.objects.get().pk
+    assert 'value="add"' not in owner.get(f"{CARD}credentials/{pk}/").content.decode()
+    answer = owner.post(f"{CARD}credentials/{pk}/", typed | {"password": "mistyped", "act": "add"}, follow=True)
+    assert "Cova does not accept the username and password" in beside(answer, "password")
+    assert "Needs attention" in text(answer)
+
+
 # What is never shown, and to whom nothing is shown
 
 
@@ -489,7 +507,6 @@ def test_pages_cost_the_same_whatever_there_is(owner, account, pos, typed):
         RefusedRow.objects.all().delete()
         fill(account, runs=260, refused=60, places=25)
     many = {page: costs(owner, page) for page in pages}
-    print(many)
     assert max(few.values()) <= MOST_QUERIES and max(many.values()) <= MOST_QUERIES, (few, many)
     assert all(many[page] <= few[page] + 1 for page in pages), (few, many)
     with acting_in(account.pk):

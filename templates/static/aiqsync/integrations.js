@@ -23,6 +23,14 @@
     }
   };
 
+  // The admin's frame stays hidden until its own scripts have run, and a browser gives no focus to what is hidden.
+  const wrong = document.querySelector(".iq-cards [autofocus]");
+  const focus = (tries) => {
+    if (wrong.offsetParent) return wrong.focus();
+    if (tries) setTimeout(focus, 50, tries - 1);
+  };
+  if (wrong) focus(60);
+
   // Search
 
   const search = document.querySelector("[data-card-search]");

@@ -19,6 +19,11 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (label.textContent = before), 1600);
 });
 
+// The page is hidden until Alpine is up, and a browser does not focus what is hidden.
+document.addEventListener("alpine:initialized", () => {
+  if (document.activeElement === document.body) requestAnimationFrame(() => document.querySelector("[autofocus]")?.focus());
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("details[data-menu][open]")) {

@@ -1,0 +1,221 @@
+"""Coming in: the door, the lock, the link to a first password, several companies, members and keys."""
+
+import re
+
+import pytest
+from django.contrib.auth.tokens import default_token_generator
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from aiqsync.accounts.models import ApiKey, AuditLine, Membership, User
+from aiqsync.accounts.roles import Role
+from aiqsync.accounts.tenancy import acting_in
+from tests.factories import make_account, make_store, make_user
+
+pytestmark = pytest.mark.django_db
+DOOR = "/admin/login/"
+MEMBERS = "/admin/accounts/membership/"
+KEYS = "/admin/accounts/apikey/"
+
+
+@pytest.fixture
+def account():
+    return make_account()
+
+
+@pytest.fixture
+def owner(account, client):
+    account.owner = make_user(account, email="owner@harbour.test", name="Mara")
+    client.force_login(account.owner)
+    return client
+
+
+def knock(client, email="owner@harbour.test", password="correct horse"):
+    return client.post(DOOR, {"username": email, "password": password, "next": "/admin/"})
+
+
+def member_of(account, email):
+    with acting_in(account.pk):
+        return Membership.objects.select_related("user").get(user__email=email)
+
+
+class TestDoor:
+    @pytest.mark.parametrize("email", ["owner@harbour.test", "Owner@Harbour.TEST", " owner@harbour.test "])
+    def test_by_e_mail_in_any_letter_case(self, account, client, email):
+        make_user(account, email="owner@harbour.test")
+        assert knock(client, email).url == "/admin/"
+
+    def test_it_says_who_we_are_and_what_was_wrong(self, account, client):
+        make_user(account, email="owner@harbour.test")
+        assert "aiqsync" in client.get(DOOR).content.decode()
+        for email, password in (("owner@harbour.test", "wrong"), ("nobody@harbour.test", "correct horse")):
+            assert "do not belong together" in knock(client, email, password).content.decode()
+
+    def test_somebody_of_no_company_is_told_so(self, client):
+        make_user(email="lost@harbour.test")
+        assert "belongs to no company" in knock(client, "lost@harbour.test").content.decode()
+
+    def test_out(self, owner):
+        assert "You are logged out" in owner.post("/admin/logout/").content.decode()
+        assert owner.get("/admin/").status_code == 302
+
+    def test_the_door_leads_nowhere_else(self, account, client):
+        make_user(account, email="owner@harbour.test")
+        answer = client.post(
+            DOOR, {"username": "owner@harbour.test", "password": "correct horse", "next": "https://evil.test/"}
+        )
+        assert answer.url == "/admin/"
+
+    def test_ten_wrong_passwords_close_it(self, account, client, settings):
+        settings.AXES_ENABLED = True
+        make_user(account, email="owner@harbour.test")
+        for _ in range(settings.AXES_FAILURE_LIMIT):
+            answer = knock(client, password="wrong")
+        assert answer.status_code == 429 and "Too many tries" in answer.content.decode()
+        assert "Too many tries" in knock(client).content.decode(), "the right password opened a closed door"
+        make_user(account, email="other@harbour.test")
+        assert knock(client, "other@harbour.test").status_code == 302
+
+    def test_password_change(self, owner, account):
+        assert owner.get("/admin/password_change/").status_code == 200
+        new = {"old_password": "correct horse", "new_password1": "staple battery", "new_password2": "staple battery"}
+        owner.post("/admin/password_change/", new)
+        account.owner.refresh_from_db()
+        assert account.owner.check_password("staple battery")
+
+
+class TestFirstPassword:
+    def link(self, user):
+        uid = urlsafe_base64_encode(force_bytes(user.pk))
+        return reverse("password-set", args=[uid, default_token_generator.make_token(user)])
+
+    def test_once(self, account, client):
+        user = make_user(account, password=None, email="new@harbour.test")
+        link = self.link(user)
+        form = client.get(link, follow=True)
+        assert "Choose your password" in form.content.decode()
+        done = client.post(
+            form.redirect_chain[-1][0],
+            {"new_password1": "correct horse", "new_password2": "correct horse"},
+            follow=True,
+        )
+        assert "Your password is set" in done.content.decode()
+        assert knock(client, "new@harbour.test").status_code == 302
+        assert "used up" in Client().get(link, follow=True).content.decode()
+
+    def test_a_weak_one_is_refused(self, account, client):
+        form = client.get(self.link(make_user(account, password=None)), follow=True)
+        url = form.redirect_chain[-1][0]
+        assert "at least 10" in client.post(url, {"new_password1": "short", "new_password2": "short"}).content.decode()
+
+    def test_the_commands_link_works(self, client, capsys):
+        call_command("account", "create", "--name", "New Co", "--owner-email", "first@new.test")
+        link = re.search(r"log-in: http://[^/]+(\S+)", capsys.readouterr().out)[1]
+        assert "Choose your password" in client.get(link, follow=True).content.decode()
+
+
+class TestSeveralCompanies:
+    @pytest.fixture
+    def other(self, owner, account):
+        other = make_account("Other Co")
+        make_store(other, "Other store")
+        Membership.unscoped.create(account=other, user=account.owner, role=Role.ANALYST)
+        return other
+
+    def test_switching(self, owner, account, other):
+        assert "Other Co" in owner.get("/admin/").content.decode()
+        assert "Other store" not in owner.get("/admin/stores/store/").content.decode()
+        owner.post(reverse("admin:account-enter", args=[other.uid]))
+        assert "Other store" in owner.get("/admin/stores/store/").content.decode()
+        assert owner.get(MEMBERS).status_code == 403  # an analyst there
+        with acting_in(other.pk):
+            assert AuditLine.objects.get(act="account.switched").user == account.owner
+
+    def test_only_by_post(self, owner, other):
+        assert owner.get(reverse("admin:account-enter", args=[other.uid])).status_code == 405
+
+    def test_a_place_taken_away_is_gone_at_once(self, owner, account, other):
+        owner.post(reverse("admin:account-enter", args=[other.uid]))
+        Membership.unscoped.filter(account=other, user=account.owner).delete()
+        assert "Other store" not in owner.get("/admin/stores/store/").content.decode()
+
+
+class TestMembers:
+    def test_adding_somebody_new_gives_a_link(self, owner, account):
+        new = {"email": "Bo@Harbour.test", "name": "Bo", "role": "staff"}
+        html = owner.post(MEMBERS + "add/", new).content.decode()
+        link = re.search(r"http://testserver(/password/[^<\"]+)", html)[1]
+        assert "Choose your password" in Client().get(link, follow=True).content.decode()
+        assert member_of(account, "bo@harbour.test").role == Role.STAFF
+
+    def test_adding_somebody_elses_person_gives_no_link(self, owner, account):
+        """Otherwise an owner could add a stranger's address and become him."""
+        theirs = make_user(make_account("Other Co"), email="boss@other.test", password=None)
+        html = owner.post(MEMBERS + "add/", {"email": "boss@other.test", "name": "x", "role": "owner"}).content.decode()
+        assert "/password/" not in html and "not yours to set" in html
+        member = member_of(account, "boss@other.test")
+        assert "/password/" not in owner.post(f"{MEMBERS}{member.pk}/link/").content.decode()
+        theirs.refresh_from_db()
+        assert theirs.name == ""
+
+    def test_twice_is_refused(self, owner):
+        html = owner.post(MEMBERS + "add/", {"email": "owner@harbour.test", "role": "staff"}).content.decode()
+        assert "a member already" in html
+
+    def test_the_last_owner_stays(self, owner, account):
+        me = member_of(account, "owner@harbour.test")
+        html = owner.post(f"{MEMBERS}{me.pk}/change/", {"role": "staff"}).content.decode()
+        assert "last owner" in html
+        html = owner.post(f"{MEMBERS}{me.pk}/delete/", {"post": "yes"}, follow=True).content.decode()
+        assert "last owner cannot be removed" in html
+        assert member_of(account, "owner@harbour.test").role == Role.OWNER
+
+    def test_with_a_second_owner_the_first_may_go(self, owner, account):
+        second = member_of(account, make_user(account, Role.MANAGER).email)
+        owner.post(f"{MEMBERS}{second.pk}/change/", {"role": "owner"})
+        me = member_of(account, "owner@harbour.test")
+        owner.post(f"{MEMBERS}{me.pk}/delete/", {"post": "yes"})
+        with acting_in(account.pk):
+            assert [m.pk for m in Membership.objects.all()] == [second.pk]
+            assert {"member.role", "member.removed"} <= set(AuditLine.objects.values_list("act", flat=True))
+        assert User.objects.filter(email="owner@harbour.test").exists()
+
+    @pytest.mark.parametrize("role", [r for r in Role if r != Role.OWNER])
+    def test_only_owners(self, account, client, role):
+        client.force_login(make_user(account, role))
+        assert client.get(MEMBERS).status_code == client.get(MEMBERS + "add/").status_code == 403
+
+
+class TestKeys:
+    def test_shown_once_and_never_again(self, owner, account):
+        answer = owner.post(KEYS + "add/", {"name": "Web shop", "scope": "pos"})
+        key = re.search(r"aq_[\w-]{30,}", answer.content.decode())[0]
+        assert "no-store" in answer.headers["Cache-Control"]
+        with acting_in(account.pk):
+            made = ApiKey.objects.get()
+            assert made.hash == ApiKey.digest(key)
+        for url in (KEYS, f"{KEYS}{made.pk}/change/", "/admin/accounts/auditline/"):
+            html = owner.get(url).content.decode()
+            assert key not in html and made.hash not in html
+        assert account.uid in owner.get(KEYS).content.decode()
+        assert key not in str(dict(owner.session))
+
+    def test_revoked_at_once(self, owner, account):
+        owner.post(KEYS + "add/", {"name": "Web shop", "scope": "pos"})
+        with acting_in(account.pk):
+            made = ApiKey.objects.get()
+            owner.get(f"{KEYS}{made.pk}/revoke/")
+            made.refresh_from_db()
+            assert made.revoked_at is None
+            owner.post(f"{KEYS}{made.pk}/revoke/")
+        with acting_in(account.pk):
+            assert ApiKey.objects.get().revoked_at is not None
+            assert AuditLine.objects.filter(act="key.revoked").count() == 1
+
+    def test_an_operator_sees_but_does_not_make(self, account, client):
+        client.force_login(make_user(account, Role.OPERATOR))
+        assert client.get(KEYS).status_code == 200
+        assert client.post(KEYS + "add/", {"name": "x", "scope": "pos"}).status_code == 403

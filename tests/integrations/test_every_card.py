@@ -1,0 +1,115 @@
+"""What each card gets just by being in the registry."""
+
+import logging
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from integrations import clients, registry, services
+from integrations.models import Connection, Credential
+from integrations.secrets import CannotUnseal
+from tests.factories import make_account
+
+pytestmark = pytest.mark.django_db
+CARDS = pytest.mark.parametrize("card", registry.CARDS.values(), ids=registry.CARDS)
+
+
+def filled(card) -> dict[str, str]:
+    return {f.name: "4711" if getattr(f, "digits", False) else f"value-of-{f.name}" for f in card.credentials}
+
+
+@pytest.fixture
+def link():
+    account = make_account()
+
+    def make(card) -> Connection:
+        return services.connection_of(account_id=account.pk, slug=card.slug)
+
+    return make
+
+
+@CARDS
+def test_everything_shown_is_explained(card):
+    for declared in (*card.credentials, *card.settings):
+        assert declared.label and declared.help.endswith("."), declared.name
+    for flag in card.settings:
+        assert flag.effect.endswith("."), flag.name
+    assert card.steps and card.summary
+    for name, said in card.capabilities.items():
+        assert said == "yes" or said.endswith("."), name  # the reason why not
+
+
+@CARDS
+def test_an_empty_form_names_each_missing_field(card, link):
+    with pytest.raises(services.Problems) as problems:
+        services.save_credential(connection=link(card), given={})
+    assert set(problems.value.fields) == {f.name for f in card.credentials if f.required}
+
+
+@CARDS
+@pytest.mark.parametrize("bad", ["x" * 501, "nul\x00"])
+def test_a_value_that_cannot_be_is_refused_by_its_field(card, link, bad):
+    for declared in card.credentials:
+        with pytest.raises(services.Problems) as problems:
+            services.save_credential(connection=link(card), given=filled(card) | {declared.name: bad})
+        assert set(problems.value.fields) == {declared.name}
+
+
+@CARDS
+def test_a_field_that_the_card_does_not_have_is_refused(card, link):
+    with pytest.raises(services.Problems, match="no field named shoe_size"):
+        services.save_credential(connection=link(card), given=filled(card) | {"shoe_size": "44"})
+    with pytest.raises(services.Problems, match="no setting named shoe_size"):
+        services.save_settings(connection=link(card), given={"shoe_size": True})
+
+
+@CARDS
+def test_secrets_are_sealed_and_a_blank_keeps_them(card, link):
+    given = filled(card)
+    credential = services.save_credential(connection=link(card), given=given)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT secrets, values::text FROM integrations_credential")
+        sealed, shown = cursor.fetchone()
+    for name in card.secret_names:
+        assert given[name] not in sealed + shown
+    again = services.save_credential(
+        connection=credential.connection, given=given | dict.fromkeys(card.secret_names, ""), credential=credential
+    )
+    stored = Credential.unscoped.get(pk=again.pk).secrets
+    assert stored == {name: given[name] for name in card.secret_names}
+
+
+@CARDS
+def test_a_key_that_does_not_fit_raises(card, link, settings):
+    from cryptography.fernet import Fernet
+
+    credential = services.save_credential(connection=link(card), given=filled(card))
+    old = settings.SEAL_KEYS
+    settings.SEAL_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(CannotUnseal):
+        Credential.unscoped.get(pk=credential.pk)
+    settings.SEAL_KEYS = [*settings.SEAL_KEYS, *old]  # the new key first, the old one still opens
+    assert Credential.unscoped.get(pk=credential.pk).secrets
+
+
+@CARDS
+def test_where_the_vendor_lives_is_not_the_merchants_to_say(card, settings):
+    assert clients.base_url_of(card) == settings.CARD_BASE_URLS.get(card.slug, card.base_url)
+    assert card.base_url.startswith("https://")
+    assert not [f for f in (*card.credentials, *card.settings) if "url" in f.name or "host" in f.name]
+
+
+@CARDS
+def test_nobody_there_is_a_sentence_without_secrets(card, link, settings, caplog):
+    settings.CARD_BASE_URLS = {card.slug: "http://127.0.0.1:9"}  # nobody listens there
+    given = filled(card)
+    credential = services.save_credential(connection=link(card), given=given)
+    with caplog.at_level(logging.DEBUG), pytest.raises(services.VendorError) as failure:
+        services.connect(credential=credential, now=timezone.now())
+    credential.refresh_from_db()
+    assert credential.message == failure.value.message and credential.message.endswith(".")
+    assert credential.state == "draft"
+    everything = caplog.text + repr(failure.value) + failure.value.detail + credential.message
+    for name in card.secret_names:
+        assert given[name] not in everything
