@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import zoneinfo
 from pathlib import Path
 
 import environ
@@ -13,6 +14,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("AIQSYNC_VAR") or BASE_DIR / "var")
 
 env = environ.Env()
+
+# Time zones from the pinned package on every machine: an old system's data put a province's midnight an hour off.
+zoneinfo.reset_tzpath(to=())
 
 # Production asks for everything by name; the demo and the tests make their own secrets below var/.
 PRODUCTION = env.bool("AIQSYNC_PRODUCTION", default=False)

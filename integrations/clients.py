@@ -28,10 +28,17 @@ def limiter_for(credential: Credential, card: Card) -> Limiter:
 
 
 def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Client:
-    """A client with this credential's values and secrets. `fresh` logs in anew: a kept token proves no password."""
+    """A client with this credential's values and secrets.
+
+    `fresh` logs in anew, for a kept token proves no password, and leaves the new token on the object only: values that
+    are being tried must not touch the ones that work.
+    """
 
     def save_token(token: dict[str, Any]) -> None:
-        Credential.unscoped.filter(pk=credential.pk).update(token=token)
+        if fresh:
+            credential.token = token
+        else:
+            Credential.unscoped.filter(pk=credential.pk).update(token=token)
 
     return card.client(
         values={**credential.values, **(credential.secrets or {})},

@@ -32,8 +32,9 @@ from .sink import Batch, LandAgain, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "Batch", "LandAgain", "Sink", "VendorError", "BadCredentials", "Refused", "connect", "disconnect", "dispatch_due",
-    "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "run_slice", "save_credential", "sync_now",
+    "BadCredentials", "Batch", "LandAgain", "Refused", "Sink", "VendorError", "Verified", "connect", "disconnect",
+    "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "reconnect", "run_slice",
+    "save_credential", "sync_now",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -80,6 +81,21 @@ def save_credential(
     *, connection: Connection, given: Mapping[str, str], credential: Credential | None = None
 ) -> Credential:
     """Store what was entered, sealed where it is secret. An empty secret keeps the stored one. Raises `Problems`."""
+    values, stored = _read(connection, given, credential)
+    if credential is None:
+        credential = Credential(account_id=connection.account_id, connection=connection)
+    if credential.secrets != stored:
+        credential.secrets_at = timezone.now()
+    credential.values, credential.secrets = values, stored
+    credential.token = None
+    credential.save()
+    return credential
+
+
+def _read(
+    connection: Connection, given: Mapping[str, str], credential: Credential | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What was entered as (shown values, secrets), each field checked; an empty secret is the stored one."""
     shown = registry.get(connection.card)
     stored = dict(credential.secrets or {}) if credential else {}
     values: dict[str, str] = {}
@@ -101,13 +117,7 @@ def save_credential(
             values[declared.name] = value
     if problems:
         raise Problems(problems)
-    if credential is None:
-        credential = Credential(account_id=connection.account_id, connection=connection)
-    credential.values, credential.secrets = values, stored
-    credential.token = None
-    credential.secrets_at = timezone.now()
-    credential.save()
-    return credential
+    return values, stored
 
 
 def save_settings(*, connection: Connection, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,13 +144,34 @@ def connect(*, credential: Credential, now: datetime) -> Verified:
         with client_for(credential, shown, fresh=True) as client:
             verified = shown.connect(client)
     except VendorError as error:
+        # Only a refusal pauses what works: a POS that is down for a minute says nothing about the values.
+        refused = isinstance(error, BadCredentials) and credential.state == CredentialState.CONNECTED
         Credential.unscoped.filter(pk=credential.pk).update(
             message=error.message,
             setting=getattr(error, "setting", ""),
             checked_at=now,
-            state=CredentialState.PAUSED if credential.state == CredentialState.CONNECTED else credential.state,
+            state=CredentialState.PAUSED if refused else credential.state,
         )
         raise
+    return _accept(credential, shown, verified, now)
+
+
+def reconnect(*, credential: Credential, given: Mapping[str, str], now: datetime) -> Verified:
+    """Try other values for a credential in use; only when the vendor accepts them do they replace the ones it has.
+
+    Raises `Problems` by field, and what `connect` raises; then nothing has changed.
+    """
+    shown = registry.get(credential.connection.card)
+    values, stored = _read(credential.connection, given, credential)
+    if stored != credential.secrets:
+        credential.secrets_at = timezone.now()
+    credential.values, credential.secrets = values, stored
+    with client_for(credential, shown, fresh=True) as client:
+        verified = shown.connect(client)
+    return _accept(credential, shown, verified, now)
+
+
+def _accept(credential: Credential, shown: Card, verified: Verified, now: datetime) -> Verified:
     try:
         with transaction.atomic():
             return _connected(credential, shown, verified, now)
@@ -169,8 +200,7 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.message = credential.setting = ""
     credential.checked_at = now
     credential.connected_at = credential.connected_at or now
-    # Not the token: the check has just stored a new one beside this object.
-    credential.save(update_fields=["origin", "state", "message", "setting", "checked_at", "connected_at"])
+    credential.save()
     for stream in shown.streams:
         state, made = StreamState.unscoped.get_or_create(
             account_id=credential.account_id, credential=credential, stream=stream.name, defaults={"next_due": now}

@@ -46,8 +46,15 @@ class SaleFacts:
     tax_cents: int
     refunded_net_cents: int
     refunded_tax_cents: int
-    voided: bool  # refunded in full on the day of the sale
+    refunds_end: datetime | None  # when the last of its refunds was made
     posted: Decimal
+
+    def voided(self, zone: ZoneInfo) -> bool:
+        """Refunded in full on the day of the sale."""
+        if self.refunds_end is None:
+            return False
+        whole = self.refunded_net_cents + self.refunded_tax_cents >= self.net_cents + self.tax_cents
+        return whole and self.refunds_end.astimezone(zone).date() == self.sold_at.astimezone(zone).date()
 
 
 def rounded(points: Decimal, rounding: str) -> Decimal:
@@ -76,7 +83,7 @@ def target(sale: SaleFacts, rules: Rules) -> tuple[Decimal, int, dict[str, Any]]
     start = max(sale.member_from, rules.accrual_start or sale.member_from)
     if day < start:
         return nothing, 0, {"why": "before_start", "start": start.isoformat()}
-    if sale.voided:
+    if sale.voided(rules.zone):
         return nothing, 0, {"why": "voided"}
     if not rules.enabled and not sale.posted:
         return nothing, 0, {"why": "programme_off"}
@@ -142,11 +149,12 @@ def rules_of(account_id: int) -> Rules | None:
     return Rules(enabled, per_100, start, exclude_tax, rounding, refunds, expire_days, ZoneInfo(zone))
 
 
+# Days are cut in Python, never in SQL: a database server may have other time zone data than we.
 # A sale's owner is the persona of its customer; refunds count once their details named the original.
 _FACTS = """
 SELECT s.id, coalesce(p.merged_into_id, p.id), coalesce(heir.member_from, p.member_from), s.kind, s.sold_at,
        s.net_cents, s.tax_cents, coalesce(r.net, 0), coalesce(r.tax, 0),
-       coalesce(r.net + r.tax >= s.net_cents + s.tax_cents AND r.same_day, false), coalesce(st.posted, 0)
+       r.ended, coalesce(st.posted, 0)
 FROM integrations_sale s
 LEFT JOIN integrations_customer c ON c.origin_id = s.origin_id AND c.external_id = s.customer_id AND s.customer_id <> ''
 LEFT JOIN loyalty_source src ON src.customer_id = c.id
@@ -154,8 +162,7 @@ LEFT JOIN loyalty_persona p ON p.id = src.persona_id
 LEFT JOIN loyalty_persona heir ON heir.id = p.merged_into_id
 LEFT JOIN loyalty_salestate st ON st.sale_id = s.id
 LEFT JOIN LATERAL (
-    SELECT -sum(f.net_cents)::bigint AS net, -sum(f.tax_cents)::bigint AS tax,
-           bool_and((f.sold_at AT TIME ZONE %(zone)s)::date = (s.sold_at AT TIME ZONE %(zone)s)::date) AS same_day
+    SELECT -sum(f.net_cents)::bigint AS net, -sum(f.tax_cents)::bigint AS tax, max(f.sold_at) AS ended
     FROM integrations_sale f
     WHERE f.origin_id = s.origin_id AND f.original_id = s.external_id AND f.original_id <> '' AND f.kind = 'refund'
 ) r ON s.kind = 'sale'
@@ -172,7 +179,7 @@ def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> 
     facts: list[SaleFacts] = []
     for part in _slices(sorted(set(sale_ids))):
         with connection.cursor() as cursor:
-            cursor.execute(_FACTS, {"account": account_id, "sales": part, "zone": rules.zone.key})
+            cursor.execute(_FACTS, {"account": account_id, "sales": part})
             facts += [SaleFacts(*row) for row in cursor.fetchall()]
     if not facts:
         return 0

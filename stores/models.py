@@ -42,17 +42,17 @@ class Store(TenantModel):
 
 
 class StoreMapping(TenantModel):
-    """A POS location is this store. Joined wherever a sale's store is asked for, never copied to the sale."""
+    """A POS location is this store, or none of ours. Joined wherever a sale's store is asked for, never copied."""
 
     location = TenantKey(Location, related_name="mappings")
-    store = TenantKey(Store, on_delete=models.CASCADE, related_name="mappings")
+    store = TenantKey(Store, on_delete=models.CASCADE, related_name="mappings", null=True)
     mapped_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["location"], name="location_mapped_once")]
 
     def __str__(self) -> str:
-        return f"{self.location} is {self.store}"
+        return f"{self.location} is {self.store or 'no store of ours'}"
 
 
 class StoreStaff(TenantModel):

@@ -25,16 +25,14 @@ def create(*, account_id: int, **fields) -> Store:
 
 @transaction.atomic
 def map_location(*, location: Location, store: Store | None) -> bool:
-    """Say which store a location is; None takes the mapping away. True when something changed."""
+    """Say which store a location is; None: it is no store of ours, and that is no notice. True when it changed."""
     assert store is None or store.account_id == location.account_id
-    if store is None:
-        return bool(StoreMapping.unscoped.filter(location=location).delete()[0])
     mapping, made = StoreMapping.unscoped.get_or_create(
         account_id=location.account_id, location=location, defaults={"store": store}
     )
     if made:
         return True
-    if mapping.store_id == store.pk:
+    if mapping.store_id == (store.pk if store else None):
         return False
     mapping.store = store
     mapping.mapped_at = timezone.now()
@@ -70,5 +68,5 @@ def create_from(*, account_id: int, location: Location) -> Store:
 
 
 def unmapped(*, account_id: int):
-    """Open locations that are no store yet."""
+    """Open locations of which nobody has said which store they are."""
     return Location.unscoped.filter(account_id=account_id, active=True, mappings=None).order_by("name")

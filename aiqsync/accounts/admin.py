@@ -1,9 +1,7 @@
-"""Members, API keys and the activity log for merchants; accounts, task queue and refused log-ins for the operator."""
+"""Members, API keys and the activity log: what an owner sees of his own company."""
 
-from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -11,20 +9,13 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
-from django_q.models import Failure, OrmQ, Schedule, Success
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
-from . import audit, members
+from . import audit, members, operator_admin  # noqa: F401  (registers itself)
 from .base_admin import ReadOnlyAdmin, TenantAdmin
-from .models import Account, ApiKey, AuditLine, Membership
+from .models import ApiKey, AuditLine, Membership
 from .templatetags.iq import pill, when
-from .tenancy import current_account_id
-
-for model in (Group, AccessAttempt, AccessLog, AccessFailureLog, Schedule, Success, Failure, OrmQ):
-    if admin.site.is_registered(model):
-        admin.site.unregister(model)
 
 
 class MemberForm(forms.ModelForm):
@@ -301,84 +292,3 @@ class ActFilter(admin.SimpleListFilter):
 
     def queryset(self, request, queryset):
         return queryset.filter(act=self.value()) if self.value() else queryset
-
-
-class OperatorAdmin(ModelAdmin):
-    """The installation's own lists: for a superuser, and nobody else."""
-
-    list_per_page = 30
-    show_full_result_count = False
-    may_change = False
-
-    def _operator(self, request: HttpRequest) -> bool:
-        return request.user.is_active and request.user.is_superuser
-
-    def has_module_permission(self, request):
-        return self._operator(request)
-
-    def has_view_permission(self, request, obj=None):
-        return self._operator(request)
-
-    def has_change_permission(self, request, obj=None):
-        return self.may_change and self._operator(request)
-
-    def has_add_permission(self, request):
-        return False
-
-    def has_delete_permission(self, request, obj=None):
-        return False
-
-
-@admin.register(Account)
-class AccountAdmin(OperatorAdmin):
-    may_change = True
-    list_display = ["name", "uid", "timezone", "currency", "opened", "enter"]
-    search_fields = ["name", "uid"]
-    search_help_text = "Name or UID"
-    fields = ["uid", "name", "timezone", "currency", "country", "opened"]
-    readonly_fields = ["uid", "opened"]
-    ordering = ["name"]
-    actions = None
-    list_after_template = "aiqsync/home/enter_forms.html"
-
-    def save_model(self, request, obj, form, change):
-        super().save_model(request, obj, form, change)
-        if current_account_id() == obj.pk:
-            audit.record(
-                act="account.changed", target=obj.name, user=request.user, detail={"fields": form.changed_data}
-            )
-
-    @display(description="Opened", ordering="created_at")
-    def opened(self, account: Account) -> str:
-        return when(account.created_at)
-
-    @display(description="")
-    def enter(self, account: Account) -> str:
-        # A button of the form below the list: forms cannot be nested, and entering is a POST.
-        return format_html(
-            '<button type="submit" form="enter" formaction="{}" class="iq-button iq-button-small">Enter</button>',
-            reverse("admin:account-enter", args=[account.uid]),
-        )
-
-
-@admin.register(OrmQ)
-class QueueAdmin(OperatorAdmin):
-    """What waits. Never the payload: it is pickled, and a merchant's ids are in it."""
-
-    list_display = fields = ["id", "key", "lock"]
-    ordering = ["id"]
-    actions = None
-
-
-@admin.register(Failure)
-class FailureAdmin(OperatorAdmin):
-    list_display = fields = ["name", "func", "started", "stopped", "attempt_count"]
-    ordering = ["-started"]
-    actions = None
-
-
-@admin.register(AccessAttempt)
-class AccessAttemptAdmin(OperatorAdmin):
-    list_display = fields = ["attempt_time", "username", "ip_address", "failures_since_start"]
-    ordering = ["-attempt_time"]
-    actions = None

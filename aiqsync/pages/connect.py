@@ -38,6 +38,8 @@ def credential(request: HttpRequest, slug: str, pk: int | None = None) -> HttpRe
     card = services.card(slug)
     form = CredentialForm(card, request.POST)
     given = form.given()
+    if found and found.state in IN_USE:
+        return _change(request, card, found, given)
     with transaction.atomic():
         connection = services.connection_of(account_id=request.membership.account_id, slug=slug)
         same = services.same_credential(connection=connection, given=given)
@@ -56,8 +58,7 @@ def credential(request: HttpRequest, slug: str, pk: int | None = None) -> HttpRe
             audit.record(act="integration.credential_saved", target=card.title, user=request.user)
     if problems:
         return form_page(request, standing_of(slug, now=timezone.now()), found, typed=request.POST, problems=problems)
-    # What a live credential works with is never left unchecked until the next sync stumbles over it.
-    if request.POST.get("act") == "connect" or found.state in IN_USE:
+    if request.POST.get("act") == "connect":
         return _connect(request, card, found)
     messages.success(request, f"Stored. Press Connect to check it with {card.title}.")
     return redirect("admin:card-credential", slug, found.pk)
@@ -72,6 +73,26 @@ def _saved(connection, card: Card, found: Credential | None, given: Mapping[str,
         }:
             return found
     return services.save_credential(connection=connection, given=given, credential=found)
+
+
+def _change(request: HttpRequest, card: Card, found: Credential, given: Mapping[str, str]) -> HttpResponse:
+    """Other values for a credential in use: they replace the ones that work only when the POS accepts them."""
+    pk = found.pk
+    try:
+        verified = services.reconnect(credential=found, given=given, now=timezone.now())
+    except services.Problems as error:
+        problems = error.fields
+    except services.VendorError as error:
+        problems = {getattr(error, "setting", ""): error.message}
+    except services.Refused as error:
+        problems = {error.field: error.message}
+    else:
+        audit.record(act="integration.credential_saved", target=card.title, user=request.user)
+        return _connected(request, card, found, verified)
+    audit.record(act="integration.connect_failed", target=card.title, user=request.user, detail={"kept": True})
+    stored = Credential.objects.get(pk=pk)  # not what was tried
+    standing = standing_of(card.slug, now=timezone.now())
+    return form_page(request, standing, stored, typed=request.POST, problems=problems)
 
 
 def _connect(request: HttpRequest, card: Card, found: Credential) -> HttpResponse:
@@ -90,6 +111,10 @@ def _connect(request: HttpRequest, card: Card, found: Credential) -> HttpRespons
     except services.Refused as error:
         standing = standing_of(card.slug, now=timezone.now())
         return form_page(request, standing, found, problems={error.field: error.message})
+    return _connected(request, card, found, verified)
+
+
+def _connected(request: HttpRequest, card: Card, found: Credential, verified: services.Verified) -> HttpResponse:
     audit.record(act="integration.connected", target=verified.title, user=request.user)
     count = len(verified.locations)
     messages.success(
@@ -186,9 +211,13 @@ def mapping(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def places_of(standing: Standing):
-    """The connection's locations, each with the id of its `store`."""
+    """The connection's locations, each with the id of its `store`; `said` when somebody has said which it is."""
     origins = [c.origin_id for c in standing.credentials if c.origin_id]
-    return Location.objects.filter(origin__in=origins).annotate(store=F("mappings__store")).order_by("name", "id")
+    return (
+        Location.objects.filter(origin__in=origins)
+        .annotate(store=F("mappings__store"), said=F("mappings__id"))
+        .order_by("name", "id")
+    )
 
 
 def mapping_rows(places: list[Location], *, suggest: bool) -> list[dict]:
@@ -197,7 +226,7 @@ def mapping_rows(places: list[Location], *, suggest: bool) -> list[dict]:
     names = {shop.pk: shop.name for shop in shops}
     choices = [(str(shop.pk), shop.name) for shop in shops]
     by_name = {shop.name.casefold(): str(shop.pk) for shop in shops}
-    suggest = suggest and not any(place.store for place in places)
+    suggest = suggest and not any(place.said for place in places)
     rows = []
     for place in places:
         if not place.active and not place.store:
@@ -207,12 +236,13 @@ def mapping_rows(places: list[Location], *, suggest: bool) -> list[dict]:
         elif suggest:
             chosen = by_name.get(place.name.casefold(), NEW)
         else:
-            chosen = NONE
+            chosen = NONE if place.said else ""
         rows.append(
             {
                 "place": place,
                 "address": ", ".join(filter(None, (place.street, place.city, place.state))),
                 "mapped": bool(place.store),
+                "open": not place.said and not suggest,
                 "chosen": chosen,
                 "store": names.get(place.store, ""),
                 "choices": choices,
@@ -230,6 +260,7 @@ def _map(request: HttpRequest, standing: Standing, places: list[Location]) -> Ht
     if not set(asked) <= set(ours):
         raise Http404("No such location")
     shops = {str(shop.pk): shop for shop in Store.objects.all()}
+    asked = {name: choice for name, choice in asked.items() if choice}  # not decided yet
     if not set(asked.values()) <= {*shops, NEW, NONE}:
         raise Http404("No such store")
     changed = made = 0

@@ -104,6 +104,7 @@ class Standing:
     past: list[StreamState] = field(default_factory=list)  # of the others: their runs are still told
     live: dict[int, SyncRun] = field(default_factory=dict)  # by stream state
     places: int = 0  # open locations of every origin there is
+    unmapped: int = 0  # those of which nobody has said which store they are
     mapped: int = 0
     charged: int = 0  # mapped locations of credentials in use
 
@@ -141,10 +142,6 @@ class Standing:
         if self.first_sync or any(run.manual or run.full for run in self.live.values()):
             return PILLS["syncing"]
         return PILLS["connected"]
-
-    @property
-    def unmapped(self) -> int:
-        return self.places - self.mapped
 
     @property
     def newest(self) -> tuple[str, datetime | None] | None:
@@ -207,12 +204,13 @@ def standings(*, slugs: Iterable[str], now: datetime) -> dict[str, Standing]:
         Location.objects.filter(origin__in=origins, active=True)
         .order_by()
         .values("origin")
-        .annotate(places=Count("id"), mapped=Count("mappings"))
+        .annotate(places=Count("id"), mapped=Count("mappings__store"), said=Count("mappings"))
     )
     for row in counted:
         standing = origins[row["origin"]]
         standing.places += row["places"]
         standing.mapped += row["mapped"]
+        standing.unmapped += row["places"] - row["said"]
         if row["origin"] in used:
             standing.charged += row["mapped"]
     return found

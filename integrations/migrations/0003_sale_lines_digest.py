@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('integrations', '0002_tenant_references'),
+        ("integrations", "0002_tenant_references"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='sale',
-            name='lines_digest',
-            field=models.CharField(blank=True, help_text='Tells a changed line without reading lines.', max_length=32),
+            model_name="sale",
+            name="lines_digest",
+            field=models.CharField(blank=True, help_text="Tells a changed line without reading lines.", max_length=32),
         ),
     ]

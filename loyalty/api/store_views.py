@@ -14,7 +14,9 @@ class Stores(TillView):
     @extend_schema(summary="The account's stores", tags=["stores"], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, uid: str) -> Response:
         names: dict[int, dict[str, str]] = {}
-        for mapping in StoreMapping.objects.select_related("location__origin").order_by("pk"):
+        for mapping in (
+            StoreMapping.objects.filter(store__isnull=False).select_related("location__origin").order_by("pk")
+        ):
             location = mapping.location
             names.setdefault(mapping.store_id, {})[location.origin.platform] = location.name or location.external_id
         return answer({"stores": [_store(s, uid, names.get(s.pk, {})) for s in Store.objects.all()] or None})

@@ -51,9 +51,7 @@ class Migration(migrations.Migration):
                 "from_lot_id": "loyalty_lot",
             },
         ),
-        TenantReferences(
-            "loyalty_draw", {"entry_id": "loyalty_entry", "lot_id": "loyalty_lot"}
-        ),
+        TenantReferences("loyalty_draw", {"entry_id": "loyalty_entry", "lot_id": "loyalty_lot"}),
         TenantReferences(
             "loyalty_shortfall",
             {

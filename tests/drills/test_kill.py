@@ -42,7 +42,9 @@ def test_killed_three_times(spawn, settings, capsys):
         env = {"COVA_BASE_URL": sandbox.url, "COVA_RATE": "0", "HISTORY_DAYS": "185", "Q_WORKERS": "2", **TIMES}
         began = time.monotonic()
         spawn("dispatch", **env)
-        worker = psutil.Process(spawn("worker", "--name", "kill", "--limit", "15" if LONG else "7", "--grace", "2", **env).pid)
+        worker = psutil.Process(
+            spawn("worker", "--name", "kill", "--limit", "15" if LONG else "7", "--grace", "2", **env).pid
+        )
         until(lambda: StreamState.unscoped.get(stream="customers").first_done_at, 240, "customers were read")
         # Everybody is a member, so that each landed sale is points as well.
         with acting_in(account.pk):

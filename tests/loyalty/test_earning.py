@@ -22,7 +22,7 @@ RULES = Rules(
 )  # fmt: skip
 SALE = SaleFacts(
     sale_id=1, persona_id=1, member_from=date(2026, 1, 1), kind="sale", sold_at=NOON, net_cents=5055, tax_cents=607,
-    refunded_net_cents=0, refunded_tax_cents=0, voided=False, posted=Decimal(0),
+    refunded_net_cents=0, refunded_tax_cents=0, refunds_end=None, posted=Decimal(0),
 )  # fmt: skip
 LATE = datetime(2026, 3, 3, 7, 30, tzinfo=UTC)  # still 2 March in Vancouver
 
@@ -44,7 +44,14 @@ LATE = datetime(2026, 3, 3, 7, 30, tzinfo=UTC)  # still 2 March in Vancouver
         ({"member_from": date(2026, 3, 3)}, {}, "0", "Sales before 2026-03-03 earn nothing."),
         ({"member_from": date(2026, 3, 2), "sold_at": LATE}, {}, "50.55", ""),  # the account's day, not UTC's
         ({}, {"accrual_start": date(2026, 3, 3)}, "0", "before 2026-03-03"),
-        ({"voided": True}, {}, "0", "refunded in full the same day"),
+        ({"refunded_net_cents": 5055, "refunded_tax_cents": 607, "refunds_end": LATE}, {}, "0", "in full the same day"),
+        ({"refunded_net_cents": 5055, "refunded_tax_cents": 606, "refunds_end": LATE}, {}, "50.55", ""),  # not in full
+        (
+            {"refunded_net_cents": 5055, "refunded_tax_cents": 607, "refunds_end": LATE + timedelta(hours=1)},
+            {},
+            "50.55",
+            "",
+        ),  # the next day
         ({"refunded_net_cents": 2000}, {}, "50.55", ""),  # keep: AIQ's way
         ({"refunded_net_cents": 2000}, {"refunds": "reverse"}, "30.55", "$20.00 refunded left out"),
         ({"refunded_net_cents": 2000}, {"refunds": "reverse_full"}, "50.55", ""),

@@ -171,7 +171,8 @@ def test_namesakes_are_found_and_nothing_is_a_choice(owner, account, pos, typed)
         {f"location-{first.pk}": shop.pk, f"location-{second.pk}": "none", "act": "save"},
         follow=True,
     )
-    assert "1 of 3" in text(answer) and "2 locations are not mapped" in text(answer)
+    # One of them is said to be none of ours: only the third is still asked about.
+    assert "1 of 3" in text(answer) and "1 location is not mapped" in text(answer)
     answer = owner.post(CARD + "mapping/", {f"location-{first.pk}": "none", "act": "save"}, follow=True)
     assert "0 of 3" in text(answer)
 
@@ -281,7 +282,13 @@ def test_a_live_credential_is_checked_whenever_it_is_changed(owner, account, pos
     assert 'value="add"' not in owner.get(f"{CARD}credentials/{pk}/").content.decode()
     answer = owner.post(f"{CARD}credentials/{pk}/", typed | {"password": "mistyped", "act": "add"}, follow=True)
     assert "Cova does not accept the username and password" in beside(answer, "password")
-    assert "Needs attention" in text(answer)
+    # What works is not replaced by what was refused, and goes on.
+    assert "Needs attention" not in text(answer)
+    with acting_in(account.pk):
+        kept = Credential.objects.get()
+    assert (kept.state, kept.secrets["password"]) == ("connected", typed["password"])
+    answer = owner.post(f"{CARD}credentials/{pk}/", typed | {"act": "add"}, follow=True)
+    assert "Connected: Cova company" in text(answer)
 
 
 # What is never shown, and to whom nothing is shown
