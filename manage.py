@@ -11,9 +11,9 @@ def main() -> None:
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
-    if settings.EMBEDDED and sys.argv[1:2] not in ([], ["help"], ["--help"], ["--version"], ["sandbox"]):
-        if settings.EMBEDDED.ensure():
-            atexit.register(settings.EMBEDDED.stop)
+    needs_database = sys.argv[1:2] not in ([], ["help"], ["--help"], ["--version"], ["sandbox"])
+    if settings.EMBEDDED and needs_database and settings.EMBEDDED.ensure():
+        atexit.register(settings.EMBEDDED.stop)
     execute_from_command_line(sys.argv)
 
 
