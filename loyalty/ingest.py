@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from . import earning, ledger, matching
+from . import earning, matching, reconcile
 
 
 def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> None:
@@ -41,7 +41,7 @@ def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> 
         originals = [row[0] for row in cursor.fetchall()]
     earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
     _seen(account_id, sale_ids)
-    _settle_redemptions(account_id, sale_ids, now)
+    reconcile.meet(account_id=account_id, sale_ids=sale_ids, now=now)
 
 
 def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
@@ -55,23 +55,6 @@ def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
                ) f WHERE p.id = f.persona_id AND (p.last_seen_at IS NULL OR p.last_seen_at < f.at)""",
             [account_id, list(sale_ids)],
         )
-
-
-def _settle_redemptions(account_id: int, sale_ids: Sequence[int], now: datetime) -> None:
-    """An applied redemption whose transaction is a sale's invoice or receipt number has met its sale."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT r.id, min(s.id) FROM loyalty_redemption r
-               JOIN integrations_sale s ON s.account_id = r.account_id AND r.transaction IN (s.number, s.receipt)
-               JOIN loyalty_salestate st ON st.sale_id = s.id AND st.persona_id = r.persona_id
-               WHERE r.account_id = %s AND s.id = ANY(%s) AND r.state = 'applied' AND r.transaction <> ''
-                     AND s.kind = 'sale' AND s.discounts <> '[]'::jsonb
-               GROUP BY r.id HAVING count(*) = 1""",
-            [account_id, list(sale_ids)],
-        )
-        pairs = cursor.fetchall()
-    for redemption_id, sale_id in pairs:
-        ledger.settle_redemption(account_id=account_id, redemption_id=redemption_id, sale_id=sale_id, now=now)
 
 
 def customers_with_open_redemptions(*, origin_id: int, customers: Sequence[str]) -> set[str]:

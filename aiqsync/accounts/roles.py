@@ -31,6 +31,7 @@ ACTS: dict[str, frozenset[Role]] = {
     "discounts.view": _ALL - {Role.STAFF},
     "discounts.change": _RUN | {Role.MARKETING},
     "redemptions.view": _ALL - {Role.STAFF},
+    "redemptions.redeem": _RUN | {Role.MANAGER, Role.STAFF},
     "redemptions.revert": _RUN | {Role.MANAGER},
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "members.view": frozenset({Role.OWNER}),

@@ -22,7 +22,7 @@ from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Sale
 from loyalty import earning, ledger, personas, wallet
-from loyalty.models import Enrolment, Entry, EntryKind, Ground, Persona, Redemption, RedemptionState, Source
+from loyalty.models import Discount, Enrolment, Entry, EntryKind, Ground, Persona, Redemption, RedemptionState, Source
 
 ENTRIES_A_PAGE = 25
 SALES_SHOWN = 15
@@ -133,6 +133,49 @@ def enrol(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
+def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int) -> HttpResponse:
+    """Redeem by hand. `n`: how often it had been redeemed when the page was shown, so a double click is one."""
+    persona = _living(contact_id)
+    discount = get_object_or_404(Discount, pk=discount_id)
+    try:
+        with transaction.atomic():
+            done = ledger.redeem(
+                account_id=persona.account_id,
+                persona_id=persona.pk,
+                discount_id=discount.pk,
+                n=n,
+                transaction="",
+                channel="staff",
+                now=timezone.now(),
+                user_id=request.user.pk,
+            )
+            if done.created:
+                detail = {"discount": discount.name, "points": str(done.points), "redemption": str(done.redemption_id)}
+                _record(request, "redemption.by_hand", persona, detail)
+    except ledger.NotEnoughPoints as error:
+        messages.error(
+            request,
+            f"{iq.points(error.asked)} points are needed, {iq.points(error.balance)} are there. Nothing was taken.",
+        )
+    except (ledger.AlreadyUsed, ledger.NotAvailable, ledger.OneDiscountPerOrder):
+        messages.error(request, f"{discount} cannot be used any more; nothing was taken.")
+    else:
+        messages.success(
+            request,
+            f"{discount} is redeemed for {iq.points(done.points)} points. Now type {to_type(discount)} at the till. "
+            "If the sale does not happen, give it back below.",
+        )
+    return _to(persona)
+
+
+def to_type(discount: Discount) -> str:
+    """What staff enter in the POS: "10.00 off the cart"."""
+    if discount.kind == Discount.Kind.FLAT:
+        return f"{discount.amount_cents / 100:.2f} off the cart"
+    return f"{discount.percent.normalize():f} % off the cart"
+
+
+@require_POST
 def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID) -> HttpResponse:
     persona = _living(contact_id)
     redemption = get_object_or_404(Redemption.objects.select_related("discount"), public_id=public_id, persona=persona)
@@ -203,6 +246,7 @@ def _page(
         .select_related("discount", "store", "sale", "user")
         .order_by("-applied_at")[:REDEMPTIONS_SHOWN],
         "turnable": TURNABLE,
+        "may_redeem": may(role, "redemptions.redeem"),
         "may_adjust": may(role, "points.adjust"),
         "may_enrol": may(role, "personas.change"),
         "may_give_back": may(role, "redemptions.revert"),

@@ -16,6 +16,13 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page(one + "adjust/", persona.adjust, "persona-adjust", "points.adjust", "points.adjust"),
         page(one + "enrol/", persona.enrol, "persona-enrol", "personas.change", "personas.change"),
         page(
+            one + "redeem/<int:discount_id>/<int:n>/",
+            persona.redeem,
+            "persona-redeem",
+            "redemptions.redeem",
+            "redemptions.redeem",
+        ),
+        page(
             one + "redemptions/<uuid:public_id>/give-back/",
             persona.give_back,
             "persona-give-back",

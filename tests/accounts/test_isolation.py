@@ -67,6 +67,8 @@ def arguments(name: str, world: dict) -> dict[str, object]:
         "contact_id": world["Persona"].contact_id,
         "public_id": world["Redemption"].public_id,
         "uid": world["Persona"].account.uid,
+        "discount_id": world["Discount"].pk,
+        "n": 0,
         "slug": "cova",
         "id": NO_SUCH,
         "content_type_id": NO_SUCH,

@@ -301,3 +301,47 @@ class TestGivingBack:
         client.force_login(make_user(account, Role.STAFF))
         assert client.post(self.url(*used)).status_code == 403
         assert "Give back" not in client.get(page(used[0])).content.decode()
+
+
+class TestRedeemByHand:
+    @pytest.fixture
+    def ada(self, account):
+        ada = make_persona(account, phone="+16045550142")
+        give(account, ada, 300)
+        return ada
+
+    def url(self, ada, discount, n=0):
+        return reverse("admin:persona-redeem", args=[ada.contact_id, discount.pk, n])
+
+    def test_a_double_click_is_one_and_the_page_says_what_to_type(self, owner, account, ada):
+        discount = make_discount(account, points=100, cents=1250)
+        assert self.url(ada, discount) in owner.get(page(ada)).content.decode()
+        answer = owner.post(self.url(ada, discount), follow=True).content.decode()
+        owner.post(self.url(ada, discount))
+        assert "12.50 off the cart" in answer
+        assert balance(account, ada) == 200
+        with acting_in(account.pk):
+            assert Redemption.objects.get().state == "applied"  # until its sale is seen
+            assert AuditLine.objects.filter(act="redemption.by_hand").count() == 1
+        # The page that was read again offers it once more.
+        assert self.url(ada, discount, 1) in owner.get(page(ada)).content.decode()
+
+    def test_more_than_there_is_takes_nothing(self, owner, account, ada):
+        discount = make_discount(account, points=400)
+        answer = owner.post(self.url(ada, discount), follow=True).content.decode()
+        assert "400 points are needed, 300 are there" in answer
+        assert balance(account, ada) == 300
+
+    def test_who_may(self, account, client, ada):
+        discount = make_discount(account, points=100)
+        client.force_login(make_user(account, Role.ANALYST))
+        assert client.post(self.url(ada, discount)).status_code == 403
+        client.force_login(make_user(account, Role.STAFF))
+        assert "Redeem $10 off" in client.get(page(ada)).content.decode()
+        client.post(self.url(ada, discount))
+        assert balance(account, ada) == 200
+
+    def test_another_accounts_discount_is_not_there(self, owner, account, ada):
+        foreign = make_discount(make_account("Other"), points=1)
+        assert owner.post(self.url(ada, foreign)).status_code == 404
+        assert balance(account, ada) == 300
