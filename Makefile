@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PORT ?= 8000
 export DATABASE_URL
 
-.PHONY: help demo demo-reset stop test test-long lint install dev clean-var
+.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench
 
 help:
 	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
@@ -34,6 +34,12 @@ demo-reset: .venv/runtime stop
 
 stop:
 	@test -x $(PY) && $(PY) -m aiqsync.stop || true
+
+pictures: .venv/dev
+	$(PY) docs/pictures.py
+
+bench: .venv/dev
+	$(PY) -m bench.sync
 
 lint: .venv/dev
 	.venv/bin/ruff format --check .

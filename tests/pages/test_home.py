@@ -119,7 +119,7 @@ def test_figures_and_charts(owner, account):
 
 def test_today_is_the_accounts_day(owner, account, monkeypatch):
     """23:30 in Vancouver is the next day in UTC; the sale of 22:00 belongs to today."""
-    moment = timezone.datetime(2026, 11, 21, 7, 30, tzinfo=timezone.get_fixed_timezone(0))
+    moment = timezone.datetime(2026, 11, 21, 6, 30, tzinfo=timezone.get_fixed_timezone(0))
     monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
     origin, _, [place] = connect(account)
     with acting_in(account.pk):
