@@ -7,7 +7,7 @@ from django.conf import settings
 from .kit.card import Card
 from .kit.client import Client
 from .kit.limits import Limiter
-from .models import Credential
+from .models import Credential, CredentialState
 
 
 def base_url_of(card: Card) -> str:
@@ -38,7 +38,8 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
         if fresh:
             credential.token = token
         else:
-            Credential.unscoped.filter(pk=credential.pk).update(token=token)
+            # Not after a disconnect, which has just forgotten them.
+            Credential.unscoped.filter(pk=credential.pk, state=CredentialState.CONNECTED).update(token=token)
 
     return card.client(
         values={**credential.values, **(credential.secrets or {})},

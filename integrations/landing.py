@@ -150,7 +150,7 @@ def _sale_row(s: SaleRecord) -> tuple:
 
 
 # What only the vendor's details tell. The feed's row of the same sale does not wipe it, unless the sale itself changed.
-_DETAILS = ("original_id", "discount_cents", "net_cents", "payments", "discounts")
+_DETAILS = ("original_id", "lines_cents", "discount_cents", "tax_cents", "net_cents", "payments", "discounts")
 
 
 def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> Landed:
@@ -178,7 +178,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
         cursor.execute(
             """INSERT INTO integrations_location (account_id, origin_id, external_id, name, street, city, state,
                    postal_code, country, phone, time_zone, active, changed_at)
-               SELECT DISTINCT %s::bigint, %s::bigint, l.location_external, '', '', '', '', '', '', '', '', true, now()
+               SELECT DISTINCT %s::bigint, %s::bigint, l.location_external, '', '', '', '', '', '', '', '', false, now()
                FROM land_sale l WHERE l.location_external <> '' AND NOT EXISTS (
                    SELECT 1 FROM integrations_location x
                    WHERE x.origin_id = %s AND x.external_id = l.location_external)

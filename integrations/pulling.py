@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, OperationalError, transaction
+from django.db import DatabaseError, DataError, OperationalError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -113,6 +114,12 @@ class Pull:
             currency=self.account.currency,
         )
 
+    def _keep_lease(self) -> None:
+        """Before each call to the vendor: slow answers must not look like a dead worker."""
+        if time.monotonic() - self.renewed > RENEW_S:
+            _renew(self.run, self.token)
+            self.renewed = time.monotonic()
+
     def _timed(self, what: str, started: float) -> None:
         self.seconds[what] = round(self.seconds.get(what, 0.0) + time.monotonic() - started, 3)
 
@@ -120,13 +127,20 @@ class Pull:
         """Pull until the stream is read or the slice is over. True: the stream is read."""
         with client_for(self.credential, self.card) as client:
             self.client = client
+            client.before_call = self._keep_lease
             cursor = self.state.cursor
             pages = self.stream.pages.walk(client, self.stream, self.context, cursor)
             gathered: list[Page] = []
             first = 0.0
             while True:
                 started = time.monotonic()
-                page = next(pages, None)
+                try:
+                    page = next(pages, None)
+                except VendorError:
+                    # What was gathered before is good: another location's failure must not lose it.
+                    if gathered:
+                        self._page(_together(gathered), len(gathered))
+                    raise
                 self._timed("fetch", started)
                 if page is not None:
                     first = first if gathered else started
@@ -145,6 +159,7 @@ class Pull:
     def _page(self, page: Page, count: int) -> None:
         started = time.monotonic()
         records, refused = self._parse(page.rows)
+        self._bad = {external_id for _, external_id, *_ in refused}
         self._timed("parse", started)
         parts = self._in_parts(records)
         for number, part in enumerate(parts, 1):
@@ -171,6 +186,7 @@ class Pull:
         external_id = external_id or self.stream.row_id(row)
         text = json.dumps(_redacted(row, frozenset(self.card.redact)), default=str, ensure_ascii=False)
         text = text.replace("\\u0000", "").replace("\x00", "")
+        text = text.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair cannot be stored
         if len(text) > 20_000:
             text = json.dumps({"cut": text[:20_000]})
         return (external_id or hashlib.sha256(text.encode()).hexdigest(), external_id, reason[:1000], text)
@@ -217,16 +233,28 @@ class Pull:
                 except NotFound:
                     pass  # the feed's row stands: the details of this sale do not exist
                 except BadRow as bad:
+                    self._bad.add(record.external_id)
                     refused.append(
                         self._refusal({"Id": record.external_id}, f"Details: {bad.reason}", record.external_id)
                     )
-                if time.monotonic() - self.renewed > RENEW_S:
-                    _renew(self.run, self.token)
-                    self.renewed = time.monotonic()
             complete.append(record)
         return complete, refused
 
     def _save(self, records: list[Any], refused: list, page: Page | None, count: int) -> None:
+        """A part of a page; a row that the database cannot hold is found and refused, the others land."""
+        try:
+            self._save_together(records, refused, page, count)
+        except (DataError, UnicodeError):
+            for record in records:
+                try:
+                    self._save_together([record], [], None, 0)
+                except (DataError, UnicodeError):
+                    self._bad.add(record.external_id)
+                    why = "A number or a text in this row is out of bounds."
+                    refused = [*refused, self._refusal({"Id": record.external_id}, why, record.external_id)]
+            self._save_together([], refused, page, count)
+
+    def _save_together(self, records: list[Any], refused: list, page: Page | None, count: int) -> None:
         """One part of a page, in one transaction with the proof that the run is still ours."""
         for attempt in range(4):
             try:
@@ -234,9 +262,9 @@ class Pull:
                     landed = self._land(records, refused)
                     self._save_progress(landed, len(records), len(refused), page, count)
                 break
-            except LandAgain:
+            except LandAgain as again:
                 if attempt == 3:
-                    raise
+                    raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
             except OperationalError as error:
                 # Two transactions waited for each other; the one that was ended lands its page again.
                 if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
@@ -255,11 +283,8 @@ class Pull:
         now = timezone.now()
         if refused:
             landing.refuse(account_id=account_id, origin_id=origin_id, stream=self.stream.name, rows=refused, now=now)
-        if records:
-            landing.solve(
-                origin_id=origin_id, stream=self.stream.name, now=now,
-                external_ids=[r.external_id for r in records],
-            )  # fmt: skip
+        if good := [r.external_id for r in records if r.external_id not in self._bad]:
+            landing.solve(origin_id=origin_id, stream=self.stream.name, now=now, external_ids=good)
         self._timed("land", started)
         started = time.monotonic()
         if landed.touched:
@@ -333,9 +358,11 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
         return False
     if run.started_at is None:
         run.started_at = now
-        SyncRun.unscoped.filter(pk=run.pk, token=token).update(started_at=now)
-        if run.full:
-            run.stream.cursor = {}
+        with transaction.atomic():
+            ours = SyncRun.unscoped.filter(pk=run.pk, token=token).update(started_at=now)
+            if run.full and ours:  # in the database: who takes this run over goes on from there
+                run.stream.cursor = {}
+                StreamState.unscoped.filter(pk=run.stream_id).update(cursor={})
     if run.stream.credential.state != CredentialState.CONNECTED:
         _finish(run, token, RunStatus.STOPPED, message="The credential is not connected.")
         return False
@@ -365,11 +392,24 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
     except DatabaseError:
         raise  # our own database: the lease ends and the run is taken over
     except Exception as error:  # a mistake of ours must not stop the queue or loop for ever
-        log.exception("run %s failed", run_id)
+        log.error("run %s failed: %s", run_id, _kind(error))
         _fail(
-            run, token, "internal", "An error on our side; it has been logged.", UNEXPECTED_BACK_OFF_S, now, repr(error)
+            # Not the error's text: it may hold a row.
+            run,
+            token,
+            "internal",
+            "An error on our side; it has been logged.",
+            UNEXPECTED_BACK_OFF_S,
+            now,
+            _kind(error),
         )
     return False
+
+
+def _kind(error: Exception) -> str:
+    """What went wrong and where in our code, without the values that were at hand."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} at " + " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames))
 
 
 def _finish(run: SyncRun, token: str, status: str, *, error: str = "", message: str = "", detail: str = "") -> bool:

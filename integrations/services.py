@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
+from django.db import connection as db
 from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -33,8 +34,8 @@ from .sink import install as install_sink
 
 __all__ = [
     "BadCredentials", "Batch", "LandAgain", "Refused", "Sink", "VendorError", "Verified", "connect", "disconnect",
-    "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "reconnect", "run_slice",
-    "save_credential", "sync_now",
+    "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "lock_origins", "reconnect",
+    "run_slice", "save_credential", "sync_now",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -104,7 +105,7 @@ def _read(
         if name not in {f.name for f in shown.credentials}:
             problems[name] = f"{shown.title} has no field named {name}."
     for declared in shown.credentials:
-        value = str(given.get(declared.name, "") or "").strip()
+        value = declared.clean(str(given.get(declared.name, "") or ""))
         if declared.secret and not value:
             value = stored.get(declared.name, "")
         if problem := declared.problem(value):
@@ -194,6 +195,7 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     landing.locations(account_id=credential.account_id, origin_id=origin.pk, records=verified.locations)
     if credential.origin_id not in (None, origin.pk):
         # Another company: its cursors say nothing about this one.
+        _stop_runs(credential, "Another company was connected.")
         StreamState.unscoped.filter(credential=credential).update(cursor={}, first_done_at=None, read_until=None)
     credential.origin = origin
     credential.state = CredentialState.CONNECTED
@@ -218,9 +220,14 @@ def disconnect(*, credential: Credential) -> None:
         Credential.unscoped.filter(pk=credential.pk).update(
             state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting=""
         )
-        SyncRun.unscoped.filter(stream__credential=credential, status__in=[RunStatus.QUEUED, RunStatus.RUNNING]).update(
-            status=RunStatus.STOPPED, finished_at=Now(), message="Disconnected."
-        )
+        _stop_runs(credential, "Disconnected.")
+
+
+def _stop_runs(credential: Credential, why: str) -> None:
+    """End what is being read with this credential: a worker in the middle of a page can save nothing any more."""
+    SyncRun.unscoped.filter(stream__credential=credential, status__in=[RunStatus.QUEUED, RunStatus.RUNNING]).update(
+        status=RunStatus.STOPPED, finished_at=Now(), lease_until=None, message=why
+    )
 
 
 # Runs
@@ -322,7 +329,7 @@ def _live_run():
 
 def prune(*, now: datetime, keep_days: int = 14) -> int:
     """Old runs go; the last twenty of each stream stay whatever their age."""
-    with connection.cursor() as cursor:
+    with db.cursor() as cursor:
         cursor.execute(
             """DELETE FROM integrations_syncrun r WHERE r.finished_at < %s AND r.id NOT IN (
                    SELECT x.id FROM integrations_syncrun x WHERE x.stream_id = r.stream_id
@@ -332,6 +339,18 @@ def prune(*, now: datetime, keep_days: int = 14) -> int:
         runs = cursor.rowcount
         cursor.execute("DELETE FROM integrations_refusedrow WHERE last_at < %s", [now - timedelta(days=90)])
     return runs
+
+
+def lock_origins(*, account_id: int) -> None:
+    """Let no page of the account land before this transaction ends.
+
+    Who becomes a member while a page is open would otherwise be paid neither by the page, which saw no member, nor by
+    the enrolment, which saw no sale.
+    """
+    with db.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM integrations_origin WHERE account_id = %s ORDER BY id FOR NO KEY UPDATE", [account_id]
+        )
 
 
 def stop_run(*, run_id: int) -> None:

@@ -224,3 +224,20 @@ def settle_personas(*, account_id: int, persona_ids: Sequence[int], now: datetim
 def _slices(ids: Sequence[int]) -> Iterator[list[int]]:
     for start in range(0, len(ids), SLICE):
         yield list(ids[start : start + SLICE])
+
+
+def out_of_date(*, account_id: int) -> int:
+    """How many sales are posted at something else than what they are worth by today's programme."""
+    rules = rules_of(account_id)
+    if rules is None:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM integrations_sale WHERE account_id = %s ORDER BY id", [account_id])
+        ids = [row[0] for row in cursor.fetchall()]
+    wrong = 0
+    for part in _slices(ids):
+        with connection.cursor() as cursor:
+            cursor.execute(_FACTS, {"account": account_id, "sales": part})
+            facts = [SaleFacts(*row) for row in cursor.fetchall()]
+        wrong += sum(target(sale, rules)[0] != sale.posted for sale in facts)
+    return wrong

@@ -27,6 +27,7 @@ def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datet
     if waiting:
         earning.settle_sales(account_id=account_id, sale_ids=waiting, now=now)
         _seen(account_id, waiting)
+        reconcile.meet(account_id=account_id, sale_ids=waiting, now=now)
 
 
 def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> None:

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
 from aiqsync.accounts.models import User
-from integrations.services import e164, email_of, is_placeholder
+from integrations.services import e164, email_of, is_placeholder, lock_origins
 
 from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
 
@@ -114,6 +114,8 @@ def sign_up(
     for last_try in (*[False] * (_TRIES - 1), True):
         try:
             with transaction.atomic():
+                if enrol_as:
+                    lock_origins(account_id=account_id)
                 seen = _look(account_id, {"phone": good_phone, "email": good_email})
                 persona, created = _found_or_new(account_id, seen, names, now)
                 _take_over(persona, seen, names)
@@ -161,8 +163,9 @@ def enrol_many(
     enrolled = 0
     for start in range(0, len(ids), SLICE):
         with transaction.atomic():
+            lock_origins(account_id=account_id)
             people = list(
-                Persona.objects.select_for_update()
+                Persona.objects.select_for_update(no_key=True)
                 .filter(account_id=account_id, pk__in=ids[start : start + SLICE], merged_into=None)
                 .filter(Q(member_from=None) | Q(member_from__gt=from_date))
                 .order_by("pk")
@@ -243,7 +246,7 @@ def _found_or_new(
         if not phone or not phones.exclude(value=phone.value).exists():
             found = email.owner
     if found is not None:
-        return Persona.objects.select_for_update().get(account_id=account_id, pk=found), False
+        return Persona.objects.select_for_update(no_key=True).get(account_id=account_id, pk=found), False
     persona = Persona.objects.create(account_id=account_id, created_at=now)
     Wallet.objects.create(account_id=account_id, persona=persona)
     return persona, True

@@ -19,10 +19,12 @@ from .templatetags.iq import pill, when
 
 
 class MemberForm(forms.ModelForm):
+    by_operator = False  # set by the admin
+
     email = forms.EmailField(
         label="E-mail",
         widget=UnfoldAdminEmailInputWidget,
-        help_text="What the person logs in with. Known here already: the same log-in opens this company too.",
+        help_text="What the person logs in with. It must be new on this installation.",
     )
     name = forms.CharField(
         required=False,
@@ -39,6 +41,10 @@ class MemberForm(forms.ModelForm):
         email = self.cleaned_data["email"].strip().lower()
         if Membership.objects.filter(user__email__iexact=email).exists():
             raise forms.ValidationError("This person is a member already.")
+        if members.known_elsewhere(email) and not self.by_operator:
+            raise forms.ValidationError(
+                "This address has a log-in with another company here. Use another, or ask the operator to add it."
+            )
         return email
 
 
@@ -67,7 +73,8 @@ class MembershipAdmin(TenantAdmin):
     change_form_outer_after_template = "aiqsync/home/member_actions.html"
 
     def get_form(self, request, obj=None, **kwargs):
-        kwargs["form"] = RoleForm if obj else MemberForm
+        by_operator = {"by_operator": request.user.is_superuser}
+        kwargs["form"] = RoleForm if obj else type("MemberForm", (MemberForm,), by_operator)
         kwargs["fields"] = None
         return super().get_form(request, obj, **kwargs)
 

@@ -21,6 +21,10 @@ class AlreadyMember(Exception):
     """That person is a member of this account."""
 
 
+class KnownElsewhere(Exception):
+    """That log-in belongs to another company of this installation."""
+
+
 @transaction.atomic
 def add(*, email: str, role: str, name: str = "", by: User | None = None) -> Membership:
     """A member of the current account; a person who has no log-in yet gets one without a password."""
@@ -31,9 +35,17 @@ def add(*, email: str, role: str, name: str = "", by: User | None = None) -> Mem
         user = User.objects.create_user(email, None, name=name.strip())
     elif Membership.objects.filter(user=user).exists():
         raise AlreadyMember(email)
+    elif not (by and by.is_superuser) and known_elsewhere(email):
+        # Whoever made that log-in may hold its password: only the installation's operator knows the person.
+        raise KnownElsewhere(email)
     membership = Membership.objects.create(account_id=current_account_id(), user=user, role=role)
     audit.record(act="member.added", target=email, user=by, detail={"role": role})
     return membership
+
+
+def known_elsewhere(email: str) -> bool:
+    """Whether this address has a log-in with another company already."""
+    return User.objects.filter(email__iexact=email, memberships__isnull=False).exists()
 
 
 @transaction.atomic

@@ -32,7 +32,7 @@ ACTS: dict[str, frozenset[Role]] = {
     "discounts.change": _RUN | {Role.MARKETING},
     "redemptions.view": _ALL - {Role.STAFF},
     "redemptions.redeem": _RUN | {Role.MANAGER, Role.STAFF},
-    "redemptions.revert": _RUN | {Role.MANAGER},
+    "redemptions.revert": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: until it is settled
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "members.view": frozenset({Role.OWNER}),
     "members.change": frozenset({Role.OWNER}),

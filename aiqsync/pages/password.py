@@ -16,6 +16,10 @@ class SetPassword(PasswordResetConfirmView):
         return form
 
     def form_valid(self, form):
+        # The link was made by one company's owner: since then another may have taken the person in.
+        if self.user.is_superuser or self.user.memberships(manager="unscoped").count() > 1:
+            form.add_error(None, "This log-in belongs to several companies. Ask the operator of this installation.")
+            return self.form_invalid(form)
         messages.success(self.request, "Your password is set. Log in with it.")
         return super().form_valid(form)
 

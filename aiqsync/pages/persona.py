@@ -6,10 +6,11 @@ from decimal import Decimal
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -17,7 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from aiqsync.accounts import audit
-from aiqsync.accounts.roles import may
+from aiqsync.accounts.roles import Role, may
 from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Sale
@@ -27,7 +28,12 @@ from loyalty.models import Discount, Enrolment, Entry, EntryKind, Ground, Person
 ENTRIES_A_PAGE = 25
 SALES_SHOWN = 15
 REDEMPTIONS_SHOWN = 15
-TURNABLE = (RedemptionState.APPLIED, RedemptionState.SETTLED)
+
+
+def turnable(role: str) -> tuple[str, ...]:
+    """The states of redemptions that this role may give back: staff at the counter only until the sale is seen."""
+    open_ones = (RedemptionState.APPLIED,)
+    return open_ones if role == Role.STAFF else (*open_ones, RedemptionState.SETTLED)
 
 
 class AdjustForm(forms.Form):
@@ -136,6 +142,8 @@ def enrol(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
 def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int) -> HttpResponse:
     """Redeem by hand. `n`: how often it had been redeemed when the page was shown, so a double click is one."""
     persona = _living(contact_id)
+    if max(discount_id, n) > 2**31 - 1:
+        raise Http404("No such redemption")
     discount = get_object_or_404(Discount, pk=discount_id)
     try:
         with transaction.atomic():
@@ -179,6 +187,8 @@ def to_type(discount: Discount) -> str:
 def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID) -> HttpResponse:
     persona = _living(contact_id)
     redemption = get_object_or_404(Redemption.objects.select_related("discount"), public_id=public_id, persona=persona)
+    if redemption.state == RedemptionState.SETTLED and redemption.state not in turnable(request.membership.role):
+        raise PermissionDenied
     with transaction.atomic():
         back = ledger.revert(
             account_id=persona.account_id,
@@ -245,7 +255,7 @@ def _page(
         "redemptions": Redemption.objects.filter(persona=persona)
         .select_related("discount", "store", "sale", "user")
         .order_by("-applied_at")[:REDEMPTIONS_SHOWN],
-        "turnable": TURNABLE,
+        "turnable": turnable(role),
         "may_redeem": may(role, "redemptions.redeem"),
         "may_adjust": may(role, "points.adjust"),
         "may_enrol": may(role, "personas.change"),

@@ -22,6 +22,10 @@ class Field:
     placeholder: str = ""
     secret: bool = False
 
+    def clean(self, value: str) -> str:
+        """The value as it is stored and compared."""
+        return value.strip()
+
     def problem(self, value: Any) -> str:
         """A sentence when `value` cannot be right, else ""."""
         if self.required and not value:
@@ -36,6 +40,11 @@ class Text(Field):
     """Plain text, shown again when editing. `digits` allows nothing but digits."""
 
     digits: bool = False
+
+    def clean(self, value: str) -> str:
+        value = value.strip()
+        # 0501200 and 501200 are one company: as two, everything would be imported twice.
+        return (value.lstrip("0") or "0") if self.digits and value.isascii() and value.isdigit() else value
 
     def problem(self, value: Any) -> str:
         if value and self.digits and not (str(value).isascii() and str(value).isdigit()):

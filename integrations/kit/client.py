@@ -20,7 +20,7 @@ from .errors import BadCredentials, NotFound, TryLater, UnexpectedAnswer
 from .limits import Limiter, window_of
 
 TIMEOUTS_S = (5, 25)  # connect, read: shorter than a task's 60 s
-WHOLE_CALL_S = 40  # a body that trickles is cut off here
+WHOLE_CALL_S = 25  # a body that trickles is cut off here: a call must end within a run's lease
 BIGGEST_BODY = 10 * 1024 * 1024
 _IN_PLACE_S = 10  # no second try in place once this much time has gone
 
@@ -92,6 +92,7 @@ class Client:
         self.calls = 0
         self.seconds = 0.0
         self.server_time: datetime | None = None
+        self.before_call: Callable[[], None] | None = None  # who pulls keeps his lease here
         self._auth = auth
         self._no_permission = no_permission
         self._tries = tries
@@ -136,6 +137,8 @@ class Client:
         body: bytes | None = None,
     ) -> Answer:
         """One HTTP exchange, whatever its status. `TryLater` without a whole answer, `TooLarge` if huge."""
+        if self.before_call:
+            self.before_call()
         started = time.monotonic()
         self.calls += 1
         try:

@@ -107,6 +107,8 @@ class RedeemForOrder(Redeem):
         responses=OpenApiTypes.OBJECT,
     )
     def put(self, request: Request, uid: str, discount: str, token: str, transaction: str) -> Response:
+        if not transaction.strip():
+            raise Refused("transactionID: it is empty. Leave it and its slash away, or name the order.")
         return self.redeem(discount, token, transaction.strip())
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-DEFAULT_PER_MINUTE = 1200
+DEFAULT_PER_MINUTE = 6000
 
 _buckets: dict[int, tuple[float, float]] = {}  # key -> tokens left, at
 _lock = threading.Lock()

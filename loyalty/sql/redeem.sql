@@ -62,6 +62,9 @@ BEGIN
     ) THEN
         v_refused := 'order';
     END IF;
+    IF v_refused IS NULL AND v_found.transaction = '' AND v_found.sale_id IS NOT NULL THEN
+        v_refused := 'stale';  -- its sale is known already: another order is another use, from a wallet read anew
+    END IF;
     IF v_refused IS NULL AND v_found.transaction = '' THEN
         -- First without a transaction, now with one: the same use. Whoever names an order is a till.
         UPDATE loyalty_redemption SET

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def database_url() -> str:
     """The test database, as a process of its own is told of it."""
     given = connection.settings_dict
-    user, host, port = given["USER"], given["HOST"], given["PORT"]
+    user, port = given["USER"], given["PORT"]
+    host = given["HOST"] or given.get("OPTIONS", {}).get("host", "")  # a socket's folder comes as an option
     if host.startswith("/"):
         return f"postgres://{user}@/{given['NAME']}?host={host}"
     password = f":{given['PASSWORD']}" if given["PASSWORD"] else ""

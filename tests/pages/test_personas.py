@@ -298,9 +298,20 @@ class TestGivingBack:
         assert balance(account, used[0]) == 200
 
     def test_who_may(self, account, client, used):
-        client.force_login(make_user(account, Role.STAFF))
+        client.force_login(make_user(account, Role.ANALYST))
         assert client.post(self.url(*used)).status_code == 403
         assert "Give back" not in client.get(page(used[0])).content.decode()
+
+    def test_staff_may_until_it_is_settled(self, account, client, used):
+        client.force_login(make_user(account, Role.STAFF))
+        with acting_in(account.pk):
+            Redemption.objects.update(state="settled")
+        assert client.post(self.url(*used)).status_code == 403
+        assert "Yes, give back" not in client.get(page(used[0])).content.decode()
+        with acting_in(account.pk):
+            Redemption.objects.update(state="applied")
+        assert client.post(self.url(*used)).status_code == 302
+        assert balance(account, used[0]) == 300
 
 
 class TestRedeemByHand:

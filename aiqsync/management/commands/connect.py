@@ -11,7 +11,7 @@ from aiqsync import tasks
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import Location, StreamState
+from integrations.models import CredentialState, Location, StreamState
 from stores import services as stores
 
 
@@ -47,12 +47,14 @@ class Command(BaseCommand):
             connection=connection,
             given={n: v.lower() in ("1", "true", "yes", "on") for n, v in given.items() if n in switches},
         )
-        credential = services.save_credential(
-            connection=connection,
-            given={n: v for n, v in given.items() if n not in switches},
-            credential=services.same_credential(connection=connection, given=given),
-        )
-        verified = services.connect(credential=credential, now=timezone.now())
+        values = {n: v for n, v in given.items() if n not in switches}
+        credential = services.same_credential(connection=connection, given=values)
+        if credential and credential.state in (CredentialState.CONNECTED, CredentialState.PAUSED):
+            # What works is replaced only by what works.
+            verified = services.reconnect(credential=credential, given=values, now=timezone.now())
+        else:
+            credential = services.save_credential(connection=connection, given=values, credential=credential)
+            verified = services.connect(credential=credential, now=timezone.now())
         mapped = stores.map_all(origin_id=credential.origin_id) if options["map_stores"] == "auto" else 0
         started = services.sync_now(connection=connection, enqueue=tasks.enqueue) if options["start"] else 0
         for note in verified.notes:

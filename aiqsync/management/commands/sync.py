@@ -49,8 +49,9 @@ class Command(BaseCommand):
 
     def _run(self, state: StreamState, full: bool) -> SyncRun:
         run = services.enqueue_run(state=state, enqueue=None, full=full, manual=True)
-        if full and not run.full:
-            SyncRun.objects.filter(pk=run.pk, started_at=None).update(full=True)
+        while full and not run.full:  # another run is being worked on: a full one begins after it
+            self._wait(run)
+            run = services.enqueue_run(state=state, enqueue=None, full=True, manual=True)
         last = 0.0
 
         def report(at: SyncRun) -> None:
@@ -66,8 +67,13 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             services.stop_run(run_id=run.pk)
             raise
+        return self._wait(run)
+
+    def _wait(self, run: SyncRun) -> SyncRun:
+        """Until the run is over. A worker may have it; one that nobody has is worked on here."""
         while True:
             run.refresh_from_db()
             if run.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
                 return run
-            time.sleep(0.5)  # a worker has it: wait for it
+            if not services.run_slice(run.pk):
+                time.sleep(0.5)
