@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from django.conf import settings
 from django.db import DatabaseError, DataError, OperationalError, transaction
 from django.db.models import F, Q
@@ -44,6 +45,10 @@ ROWS_TOGETHER = 500
 SECONDS_TOGETHER = 1.0
 BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
 UNEXPECTED_BACK_OFF_S = 900
+
+
+# A value that no column holds. COPY raises psycopg's own errors, statements raise Django's.
+UNFIT = (DataError, psycopg.DataError, UnicodeError)
 
 
 class LostLease(Exception):
@@ -244,11 +249,11 @@ class Pull:
         """A part of a page; a row that the database cannot hold is found and refused, the others land."""
         try:
             self._save_together(records, refused, page, count)
-        except (DataError, UnicodeError):
+        except UNFIT:
             for record in records:
                 try:
                     self._save_together([record], [], None, 0)
-                except (DataError, UnicodeError):
+                except UNFIT:
                     self._bad.add(record.external_id)
                     why = "A number or a text in this row is out of bounds."
                     refused = [*refused, self._refusal({"Id": record.external_id}, why, record.external_id)]
@@ -265,9 +270,9 @@ class Pull:
             except LandAgain as again:
                 if attempt == 3:
                     raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
-            except OperationalError as error:
+            except (OperationalError, DeadlockDetected) as error:
                 # Two transactions waited for each other; the one that was ended lands its page again.
-                if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
+                if attempt == 3 or not isinstance(error.__cause__ or error, DeadlockDetected):
                     raise
         self.renewed = time.monotonic()
         if self.report:
@@ -389,7 +394,7 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
         _fail(run, token, error.kind, error.message, wait, now, error.detail)
     except (UnexpectedAnswer, VendorError) as error:
         _fail(run, token, error.kind, error.message, UNEXPECTED_BACK_OFF_S, now, error.detail)
-    except DatabaseError:
+    except (DatabaseError, psycopg.Error):
         raise  # our own database: the lease ends and the run is taken over
     except Exception as error:  # a mistake of ours must not stop the queue or loop for ever
         log.error("run %s failed: %s", run_id, _kind(error))

@@ -151,15 +151,26 @@ class TestMembers:
         assert "Choose your password" in Client().get(link, follow=True).content.decode()
         assert member_of(account, "bo@harbour.test").role == Role.STAFF
 
-    def test_adding_somebody_elses_person_gives_no_link(self, owner, account):
-        """Otherwise an owner could add a stranger's address and become him."""
+    def test_somebody_elses_person_is_not_added(self, owner, account):
+        """Otherwise whoever made a log-in first would hold the password to every company that adds it later."""
         theirs = make_user(make_account("Other Co"), email="boss@other.test", password=None)
         html = owner.post(MEMBERS + "add/", {"email": "boss@other.test", "name": "x", "role": "owner"}).content.decode()
-        assert "/password/" not in html and "not yours to set" in html
-        member = member_of(account, "boss@other.test")
-        assert "/password/" not in owner.post(f"{MEMBERS}{member.pk}/link/").content.decode()
-        theirs.refresh_from_db()
-        assert theirs.name == ""
+        assert "has a log-in with another company" in html
+        assert list(Membership.unscoped.filter(user=theirs).values_list("account__name", flat=True)) == ["Other Co"]
+
+    def test_the_link_is_dead_once_another_company_has_the_person(self, owner, account):
+        html = owner.post(
+            MEMBERS + "add/", {"email": "bo@harbour.test", "name": "Bo", "role": "staff"}
+        ).content.decode()
+        link = re.search(r"http://testserver(/password/[^<\"]+)", html)[1]
+        bo = User.objects.get(email="bo@harbour.test")
+        Membership.unscoped.create(account=make_account("Other Co"), user=bo, role=Role.OWNER)
+        client = Client()
+        form = client.get(link, follow=True).redirect_chain[-1][0]
+        answer = client.post(form, {"new_password1": "correct horse battery", "new_password2": "correct horse battery"})
+        assert "belongs to several companies" in answer.content.decode()
+        bo.refresh_from_db()
+        assert not bo.has_usable_password()
 
     def test_twice_is_refused(self, owner):
         html = owner.post(MEMBERS + "add/", {"email": "owner@harbour.test", "role": "staff"}).content.decode()

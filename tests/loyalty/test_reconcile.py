@@ -113,3 +113,24 @@ def test_arriving_twice_changes_nothing(shop):
     arrive(origin, with_discount("s"))
     arrive(origin, with_discount("s", net=9000))
     assert states() == [("settled", "s")]
+
+
+def test_a_sale_that_came_before_its_customer(shop):
+    origin, persona = shop
+    redeem(persona, make_discount(origin.account), transaction="TX-1")
+    arrive(origin, with_discount("s", number="TX-1")._replace(customer_id="late"))
+    assert states() == [("applied", None)]
+    landed = land_customers(origin, customer("late", phone="+16045550142"))
+    sink().landed(Batch(origin.account_id, origin.pk, type(customer("c")), landed.new, [], NOON))
+    assert states() == [("settled", "s")]
+
+
+def test_a_settled_redemption_is_not_given_to_another_order(shop):
+    origin, persona = shop
+    discount = make_discount(origin.account)
+    redeem(persona, discount)
+    arrive(origin, with_discount("s"))
+    with pytest.raises(ledger.NotAvailable):
+        redeem(persona, discount, transaction="ORDER-2")  # the address of a wallet that was read before
+    redeem(persona, discount, transaction="ORDER-2", n=1)
+    assert states() == [("settled", "s"), ("applied", None)]
