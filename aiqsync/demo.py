@@ -22,9 +22,18 @@ from aiqsync.accounts.models import Account, ApiKey, Membership, User
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages.accounts import open_account
-from aiqsync.processes import Register
+from aiqsync.processes import Register, die_with_parent
 from integrations import services
-from integrations.models import CredentialState, RunStatus, StreamState, SyncRun
+from integrations.models import (
+    CredentialState,
+    Customer,
+    Location,
+    PricingGroup,
+    RunStatus,
+    Sale,
+    StreamState,
+    SyncRun,
+)
 from loyalty import discounts, personas
 from loyalty.models import Discount, Identifier, Persona
 from stores import services as stores
@@ -35,6 +44,7 @@ from .env import VAR
 
 NAME = "Harbour Cannabis"
 OWNER, BUDTENDER = "owner@harbour.example", "budtender@harbour.example"
+HELD = {"locations": Location, "pricing groups": PricingGroup, "customers": Customer, "sales": Sale}
 CUSTOMERS, SALES, LOCATIONS, SEED = 1500, 9000, 3, 7
 
 
@@ -52,7 +62,7 @@ class Child:
             # A session of its own: Ctrl-C reaches the supervisor, who ends its children in order.
             self.process = subprocess.Popen(
                 self.command, cwd=settings.BASE_DIR, env=self.env, start_new_session=True,
-                stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=out, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
             )  # fmt: skip
 
 
@@ -109,6 +119,7 @@ class Demo:
                 if len(child.starts) > 5:
                     sys.exit(f"{child.name} keeps ending; its log: {self.logs / child.name}.log")
                 say(f"{child.name} ended with {child.process.returncode}; started again.")
+                self.register.end_group(child.name)
                 self._start(child)
         if settings.EMBEDDED and not settings.EMBEDDED.answers():
             say("The database is gone; started again.")
@@ -209,8 +220,8 @@ class Demo:
                     say(f"first sync: {run.stream.stream} {run.rows_read} rows{share}")
             self._watch()
             time.sleep(0.5)
-        total = SyncRun.objects.order_by("stream", "id").distinct("stream").values_list("stream__stream", "rows_new")
-        say("First sync done: " + ", ".join(f"{rows} {stream}" for stream, rows in total) + ".")
+        counts = (f"{model.objects.count():,} {word}" for word, model in HELD.items())
+        say("Here now: " + ", ".join(counts) + ".")
 
     def _members(self, account: Account) -> None:
         """Two of three shoppers with a phone are members, since half a year."""

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import sys
 import zoneinfo
 from pathlib import Path
 
@@ -50,3 +51,14 @@ def secret(name: str) -> str:
     if PRODUCTION:
         raise ImproperlyConfigured(f"{name} is not set. In production every secret comes from the environment.")
     return _made_secrets()[name]
+
+
+def running_demo() -> dict:
+    """What `make demo` of this checkout wrote, while it runs; not in production, in tests, or for another database."""
+    path = VAR / "demo.json"
+    if PRODUCTION or "pytest" in sys.modules or env.str("DATABASE_URL", default="") or not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

@@ -6,7 +6,7 @@ import sys
 from django.urls import reverse_lazy
 
 from .embedded import ROLE, Cluster
-from .env import BASE_DIR, PRODUCTION, VAR, env, secret
+from .env import BASE_DIR, PRODUCTION, VAR, env, running_demo, secret
 
 SECRET_KEY = secret("SECRET_KEY")
 SEAL_KEYS = [key for key in secret("SEAL_KEYS").split(",") if key]  # newest first
@@ -42,8 +42,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # before the static files, which are compressed beforehand in production
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -127,6 +127,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles" if PRODUCTION else VAR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+WHITENOISE_MAX_AGE = 3600
 WHITENOISE_USE_FINDERS = not PRODUCTION
 if PRODUCTION:
     STORAGES = {
@@ -190,7 +191,8 @@ Q_CLUSTER = {
 }
 
 # A card's base URL may be replaced by the installation, never by a merchant: COVA_BASE_URL points to a sandbox.
-CARD_BASE_URLS = {
+DEMO = running_demo()  # beside a running demo, commands speak to its stand-ins
+CARD_BASE_URLS = DEMO.get("sandboxes", {}) | {
     slug: url.rstrip("/") for slug in ("cova",) if (url := env.str(f"{slug.upper()}_BASE_URL", default=""))
 }
 # Calls a minute to a vendor's service: unset is the card's own limit, 0 switches pacing off.
@@ -222,6 +224,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "urllib3": {"level": "ERROR"}},
+    "loggers": {"django.request": {"level": "ERROR"}, "urllib3": {"level": "ERROR"}, "django-q": {"level": "WARNING"}},
 }
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]

@@ -24,6 +24,8 @@ from django_q.tasks import async_task
 
 from integrations.models import Heartbeat
 
+from .processes import die_with_parent
+
 log = logging.getLogger("aiqsync.watchdog")
 
 NAME = "AIQSYNC_WORKER"  # tells the cluster's processes which worker they are
@@ -82,7 +84,11 @@ class Watchdog:
         env = {**os.environ, NAME: self.name, "DJANGO_SETTINGS_MODULE": "aiqsync.settings"}
         # A session of its own: its process group can be ended whole, with every orphan.
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "django", "qcluster"], cwd=settings.BASE_DIR, env=env, start_new_session=True
+            [sys.executable, "-m", "django", "qcluster"],
+            cwd=settings.BASE_DIR,
+            env=env,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
         self._started = time.monotonic()
         self._asked = 0.0

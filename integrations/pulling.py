@@ -19,7 +19,7 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, DataError, OperationalError, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected
 
@@ -44,7 +44,7 @@ RENEW_S = 5
 ROWS_TOGETHER = 500
 SECONDS_TOGETHER = 1.0
 BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
-UNEXPECTED_BACK_OFF_S = 900
+OWN_FAULT_BACK_OFF_S = 900
 
 
 # A value that no column holds. COPY raises psycopg's own errors, statements raise Django's.
@@ -393,7 +393,9 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
         wait = error.after_s or BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
         _fail(run, token, error.kind, error.message, wait, now, error.detail)
     except (UnexpectedAnswer, VendorError) as error:
-        _fail(run, token, error.kind, error.message, UNEXPECTED_BACK_OFF_S, now, error.detail)
+        # Mostly a web page during the vendor's maintenance: tried again as soon as any other fault.
+        wait = BACK_OFF_S[min(run.stream.failures, len(BACK_OFF_S) - 1)]
+        _fail(run, token, error.kind, error.message, wait, now, error.detail)
     except (DatabaseError, psycopg.Error):
         raise  # our own database: the lease ends and the run is taken over
     except Exception as error:  # a mistake of ours must not stop the queue or loop for ever
@@ -404,7 +406,7 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
             token,
             "internal",
             "An error on our side; it has been logged.",
-            UNEXPECTED_BACK_OFF_S,
+            OWN_FAULT_BACK_OFF_S,
             now,
             _kind(error),
         )
@@ -438,6 +440,8 @@ def _succeed(run: SyncRun, token: str, pull: Pull) -> None:
             failures=0,
             failing_since=None,
             message="",
+            # An earlier failure had put the next look off; what works again is looked at in its own rhythm.
+            next_due=Least(F("next_due"), Now() + timedelta(seconds=pull.stream.interval_s)),
         )
 
 

@@ -80,11 +80,11 @@ class MembershipAdmin(TenantAdmin):
 
     def get_fieldsets(self, request, obj=None):
         if obj:
-            return [(None, {"fields": ["person", "role", "created_at"]})]
+            return [(None, {"fields": ["who", "role", "since"]})]
         return [(None, {"fields": ["email", "name", "role"], "description": ROLES})]
 
     def get_readonly_fields(self, request, obj=None):
-        return ["person", "created_at"] if obj else []
+        return ["who", "since"] if obj else []
 
     def save_model(self, request, obj, form, change):
         if change:
@@ -148,6 +148,14 @@ class MembershipAdmin(TenantAdmin):
     @display(description="Member", header=True, ordering="user__email")
     def person(self, member: Membership):
         return [member.user.name or member.user.email, member.user.email if member.user.name else ""]
+
+    @display(description="Member")
+    def who(self, member: Membership) -> str:
+        return f"{member.user.name}, {member.user.email}" if member.user.name else member.user.email
+
+    @display(description="Since")
+    def since(self, member: Membership) -> str:
+        return when(member.created_at)
 
     @display(description="Role", ordering="role")
     def role_shown(self, member: Membership) -> str:

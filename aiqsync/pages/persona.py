@@ -238,6 +238,11 @@ def _page(
         Entry.objects.filter(persona=persona).select_related("sale", "user", "redemption__discount").order_by("-id"),
         ENTRIES_A_PAGE,
     ).get_page(request.GET.get("page"))
+    redemptions = list(
+        Redemption.objects.filter(persona=persona)
+        .select_related("discount", "store", "sale", "user")
+        .order_by("-applied_at")[:REDEMPTIONS_SHOWN]
+    )
     context = {
         **admin.site.each_context(request),
         "title": str(persona),
@@ -252,9 +257,8 @@ def _page(
         "timeline": [_line(entry) for entry in entries],
         "sources": sources,
         "sales": _sales(sources),
-        "redemptions": Redemption.objects.filter(persona=persona)
-        .select_related("discount", "store", "sale", "user")
-        .order_by("-applied_at")[:REDEMPTIONS_SHOWN],
+        "open_redemption": any(r.state == RedemptionState.APPLIED for r in redemptions),
+        "redemptions": redemptions,
         "turnable": turnable(role),
         "may_redeem": may(role, "redemptions.redeem"),
         "may_adjust": may(role, "points.adjust"),

@@ -112,9 +112,13 @@ def connect(client: Client) -> Verified:
     except (NotFound, BadCredentials) as error:
         if isinstance(error, BadCredentials) and error.setting != "username":
             raise  # the log-in itself was refused
+        unknown = isinstance(error, NotFound)
         raise BadCredentials(
-            f"Cova does not know company {company} for this user: check the Company ID; it must be the one "
-            "Cova named together with this username.",
+            f"Cova does not know company {company}: check the Company ID."
+            if unknown
+            else f"Cova does not let this user see company {company}. Either the Company ID is not the one Cova named "
+            f'together with this username, or permission "{MANAGE}" is missing: check the one, else {_WHERE[0].lower()}'
+            f"{_WHERE[1:]}",
             setting="company_id",
             detail=error.detail,
         ) from None

@@ -110,7 +110,11 @@ class PasswordGrant:
             or not access.isascii()
             or not access.isprintable()
         ):
-            raise UnexpectedAnswer(f"{self._vendor}'s log-in gave no token.", detail=f"token: HTTP {status}")
+            raise UnexpectedAnswer(
+                f"{self._vendor}'s log-in does not answer properly, most likely for maintenance. "
+                "What you entered is kept; try again in some minutes.",
+                detail=f"token: HTTP {status}",
+            )
         lives_s = body.get("expires_in")
         try:
             seconds = max(_SHORTEST_S, int(lives_s)) if lives_s is not None else _DEFAULT_S

@@ -26,5 +26,5 @@ urlpatterns = [
     *route("v1.1/stores/<uid>", Stores),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),
-    re_path(r"^v(?:1\.1|2)(?:/(?s:.*))?\Z", Unknown.as_view()),
+    re_path(r"^[\s\S]*\Z", Unknown.as_view()),
 ]

@@ -157,3 +157,17 @@ def test_a_disconnect_is_not_undone_by_a_log_in(cova):
         services.disconnect(credential=credential)
         client.authorize()
     assert Credential.unscoped.get().token is None
+
+
+def test_the_first_success_brings_the_rhythm_back(cova):
+    cova.connect()
+    cova.sync()
+    cova.fault("html", "/crm/", times=-1)
+    assert cova.sync("customers")["customers"].status == "failed"
+    state = StreamState.unscoped.filter(stream="customers")
+    wait = (state.get().next_due - timezone.now()).total_seconds()
+    assert 20 < wait < 40  # as soon as after any first fault
+    cova.control("faults", clear=True)
+    state.update(next_due=timezone.now() + timedelta(minutes=30))
+    assert cova.sync("customers")["customers"].status == "done"
+    assert state.get().next_due <= timezone.now() + timedelta(seconds=21)

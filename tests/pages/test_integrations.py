@@ -205,7 +205,8 @@ def test_what_the_pos_refuses_stands_beside_its_field(owner, account, pos, typed
 
 def test_another_company_is_said_at_the_company(owner, pos, typed):
     answer = connect(owner, typed, company_id="501900")
-    assert "does not know company 501900" in beside(answer, "company_id")
+    # Cova answers the same for another's company and for a missing permission: both are said.
+    assert "does not let this user see company 501900" in beside(answer, "company_id")
 
 
 @pytest.mark.parametrize("fault", [{"kind": "html"}, {"kind": "500"}, {"kind": "timeout", "seconds": 0.2}])
@@ -263,8 +264,8 @@ def test_a_failure_says_when_it_is_tried_again(owner, account, pos, typed):
             message="Cova did not answer.",
         )
     page = text(owner.get(CARD))
-    assert "Sales could not be read Cova did not answer. Tried again in 2 min by itself." in page
-    assert "Failing since 2 h ago" in page and "4 times in a row" in page
+    assert "Sales could not be read Cova did not answer. It is tried again in 2 min by itself." in page
+    assert "It has failed 4 times in a row, since 2 h ago." in page
 
 
 def test_a_service_that_is_down_is_said(owner, account, pos, typed):

@@ -50,6 +50,6 @@ class Command(BaseCommand):
 
 def login_link(user: User) -> str:
     """A link under which its holder sets his password; good once, for three days."""
-    base = settings.PUBLIC_URL or "http://127.0.0.1:8000"
+    base = settings.PUBLIC_URL or settings.DEMO.get("url") or "http://127.0.0.1:8000"
     uid = urlsafe_base64_encode(force_bytes(user.pk))
     return base + reverse("password-set", args=[uid, default_token_generator.make_token(user)])

@@ -163,7 +163,9 @@ class Cova:
                 if was:
                     gc.enable()
         self.plan, self.own_points, self.long_ranges = plan, own_points, long_ranges
-        self.rng = Random(f"trade:{plan.seed}")
+        # Ids of what is sold from now on never repeat: a stand-in that is started again has forgotten what it sold, and
+        # a second sale under an id that is known already would be an edit of the first.
+        self.rng = Random()
         self.limiter.rate = rate
         self.limiter.reset()
         return self._counts()

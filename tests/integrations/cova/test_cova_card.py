@@ -104,7 +104,7 @@ def test_connecting_learns_whose_account_it_is(cova):
         ),
         ("/v1/oauth2/token", (401, {}), "username", "refuses the log-in"),
         ("/entitymanager/", (404, {"Message": "Entity Not Found"}), "company_id", "does not know company 501200"),
-        ("/entitymanager/", (403, {}), "company_id", "does not know company 501200"),
+        ("/entitymanager/", (403, {}), "company_id", 'or permission "Manage Dispensary Specific Elements" is missing'),
         ("/crm/", (403, {}), "username", 'customers: permission "Manage Dispensary Specific Elements"'),
         ("/posreports/", (403, {}), "username", 'sales: permission "Manage Dispensary Specific Elements"'),
         ("/pricing/", (403, {}), "username", 'pricing groups: permission "Manage Dispensary Specific Elements"'),
