@@ -265,7 +265,7 @@ def test_a_failure_says_when_it_is_tried_again(owner, account, pos, typed):
         )
     page = text(owner.get(CARD))
     assert "Sales could not be read Cova did not answer. It is tried again in 2 min by itself." in page
-    assert "It has failed 4 times in a row, since 2 h ago." in page
+    assert "It has failed 4 times in a row, since 2 h ago" in page
 
 
 def test_a_service_that_is_down_is_said(owner, account, pos, typed):
