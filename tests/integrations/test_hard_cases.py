@@ -171,3 +171,18 @@ def test_the_first_success_brings_the_rhythm_back(cova):
     state.update(next_due=timezone.now() + timedelta(minutes=30))
     assert cova.sync("customers")["customers"].status == "done"
     assert state.get().next_due <= timezone.now() + timedelta(seconds=21)
+
+
+def test_the_lease_is_kept_before_each_call(cova, monkeypatch):
+    """A vendor that answers slowly is not a dead worker: without this a slow window was begun again for ever."""
+    renewed, renew = [], pulling._renew
+
+    def counted(run, token, **changes):
+        renewed.append(bool(changes))
+        renew(run, token, **changes)
+
+    cova.connect()
+    monkeypatch.setattr(pulling, "RENEW_S", 0)
+    monkeypatch.setattr(pulling, "_renew", counted)
+    run = cova.sync("customers")["customers"]
+    assert run.calls > 1 and renewed.count(False) >= run.calls
