@@ -168,6 +168,6 @@ def test_many_sales_cost_the_same_number_of_statements(origin, django_assert_max
     member(origin)
     records = [sale(f"s{n}", customer_id="c", net=100 + n) for n in range(300)]
     landed = land_sales(origin, *records)
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):  # ANALYZE now and then while tables grow
         sink().landed(Batch(origin.account_id, origin.pk, SaleRecord, landed.new, [], NOON))
     assert Entry.unscoped.count() == 300
