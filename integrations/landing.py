@@ -93,10 +93,9 @@ def _upsert(cursor, *, what: str, columns: str, account_id: int, origin_id: int,
     return landed
 
 
-def _count(landed: Landed, read: int, kept: int) -> Landed:
+def _count(landed: Landed, read: int) -> Landed:
     landed.read = read
     landed.unchanged = read - len(landed.new) - len(landed.changed)
-    assert kept <= read
     return landed
 
 
@@ -110,7 +109,7 @@ def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerReco
             guard="AND excluded.version >= t.version",
         )  # fmt: skip
         loaded(cursor, len(landed.new), "integrations_customer")
-    return _count(landed, len(records), len(rows))
+    return _count(landed, len(records))
 
 
 def locations(*, account_id: int, origin_id: int, records: Sequence[LocationRecord]) -> Landed:
@@ -118,7 +117,7 @@ def locations(*, account_id: int, origin_id: int, records: Sequence[LocationReco
     with connection.cursor() as cursor:
         _copy(cursor, "land_location", _LOCATION, rows)
         landed = _upsert(cursor, what="location", columns=_LOCATION, account_id=account_id, origin_id=origin_id)
-    return _count(landed, len(records), len(rows))
+    return _count(landed, len(records))
 
 
 def pricing_groups(*, account_id: int, origin_id: int, records: Sequence[PricingGroupRecord]) -> Landed:
@@ -128,7 +127,7 @@ def pricing_groups(*, account_id: int, origin_id: int, records: Sequence[Pricing
         landed = _upsert(
             cursor, what="pricinggroup", columns=_PRICING_GROUP, account_id=account_id, origin_id=origin_id
         )
-    return _count(landed, len(records), len(rows))
+    return _count(landed, len(records))
 
 
 def _digest(lines: tuple[LineRecord, ...]) -> str:
@@ -217,7 +216,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                          n.discount_cents, n.cost_cents)
                     )  # fmt: skip
         loaded(cursor, len(landed.new), "integrations_sale", "integrations_saleline")
-    return _count(landed, len(records), len(rows))
+    return _count(landed, len(records))
 
 
 def sales_with_details(*, origin_id: int, totals: dict[str, int]) -> set[str]:

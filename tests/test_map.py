@@ -9,7 +9,8 @@ from django.db import connection
 
 from aiqsync.accounts.tenancy import NoCurrentAccount, TenantKey, TenantModel, acting_in
 
-from .factories import make_account, make_persona, make_store
+from .accounts.world import make_world
+from .factories import make_account
 
 ROOT = Path(__file__).resolve().parent.parent
 TENANTS = [model for model in apps.get_models() if issubclass(model, TenantModel)]
@@ -55,13 +56,14 @@ def test_references_inside_an_account_carry_it(model, db):
 
 @pytest.mark.django_db
 def test_another_accounts_rows_are_not_there():
+    """One row of every tenant model exists, and none of them for us."""
     ours, theirs = make_account(), make_account("Other Co")
-    make_store(theirs)
-    make_persona(theirs, phone="+16045550199")
+    world = make_world(theirs, "theirs")
+    assert set(world) == {model.__name__ for model in TENANTS}
     with acting_in(ours.pk):
         for model in TENANTS:
-            if model.__name__ != "Programme":
-                assert not model.objects.exists(), model
+            assert not model.objects.filter(pk=world[model.__name__].pk).exists(), model
+            assert not model.objects.exclude(account=ours).exists(), model
 
 
 def test_unscoped_is_used_where_it_is_known():
