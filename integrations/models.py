@@ -151,6 +151,11 @@ class Customer(TenantModel):
     do_not_contact = models.BooleanField(null=True)
     disabled = models.BooleanField(default=False)
     merged_into = models.CharField(max_length=100, blank=True)
+    customer_type = models.CharField(max_length=12, blank=True, db_default="", help_text="medical, recreational")
+    # HMACs, never the numbers themselves: they recognise a person and tell nobody who it is.
+    government_id = models.CharField(max_length=64, blank=True, db_default="")
+    medical_id = models.CharField(max_length=64, blank=True, db_default="")
+    erased_at = models.DateTimeField(null=True)
     version = models.BigIntegerField(default=0)
     modified_at = models.DateTimeField(null=True)
     changed_at = models.DateTimeField(default=timezone.now)
@@ -160,6 +165,7 @@ class Customer(TenantModel):
             models.UniqueConstraint(fields=["origin", "external_id"], name="customer_once"),
             tenant_parent("customer"),
         ]
+        indexes = [models.Index(fields=["account", "phone"], name="customer_phone", condition=~Q(phone=""))]
 
     def __str__(self) -> str:
         return f"{self.first_name} {self.last_name}".strip() or self.external_id
@@ -361,6 +367,17 @@ class RefusedRow(TenantModel):
                 condition=Q(solved_at=None),
             )
         ]
+
+
+class Suppression(TenantModel):
+    """Somebody who was erased: an HMAC of a phone, an e-mail or a record's id. Landing asks before anything."""
+
+    kind = models.CharField(max_length=8, help_text="phone, email, source")
+    digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "kind", "digest"], name="suppression_once")]
 
 
 class Heartbeat(models.Model):

@@ -84,6 +84,6 @@ KNOWN_UNSCOPED = {
     "integrations/pulling.py": "a run names its account; the worker serves all of them",
     "integrations/services.py": "the dispatcher looks at all accounts; connect and runs are given rows, not ids",
     "loyalty/discounts.py": "is given the account",
-    "loyalty/ledger.py": "one subquery, tied to the wallet's row",
+    "loyalty/ledger/reading.py": "one subquery, tied to the wallet's row",
     "stores/services.py": "is given the account, or rows of one",
 }

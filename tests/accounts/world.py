@@ -83,7 +83,69 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         )
         y.Draw.objects.create(entry=entry, lot=lot, points=-1)
         y.Shortfall.objects.create(persona=persona, key="f1", points=1, redemption=redemption, at=now)
+        _programme_rows(word, now, origin, store)
+        _people_rows(word, now, persona, sale, user)
+        _reward_rows(word, now, persona, discount, redemption, store, user)
+        _points_rows(now, persona, customer, store)
+        _consent_rows(word, now, persona)
+        i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}
+
+
+def _programme_rows(word, now, origin, store) -> None:
+    y.SourceStart.objects.create(origin=origin, starts_on=date(2026, 1, 1))
+    y.BlockedPhone.objects.create(phone="+16045550143", note=word)
+    audience = y.Audience.objects.create(name=word, description=word, store=store)
+    y.Modifier.objects.create(name=word, kind="boost", factor=1, points=5, audience=audience)
+    y.ProgrammeChange.objects.create(
+        values={"word": word}, counted={"word": word}, state="counted", version=1, created_at=now
+    )
+    y.Job.objects.create(kind="recompute", message=word, state="failed")
+
+
+def _people_rows(word, now, persona, sale, user) -> None:
+    gone = y.Persona.objects.create(first_name=f"{word} gone", merged_into=persona)
+    y.Merge.objects.create(
+        survivor=persona, loser=gone, why="phone", value=word, survivor_balance=0, loser_balance=0, at=now
+    )
+    y.SourceMove.objects.create(
+        source=y.Source.objects.get(), from_persona=gone, to_persona=persona, why="split", value=word, at=now
+    )
+    y.SuspectNumber.objects.create(phone="+16045550144", customers=3, people=3)
+    y.NotTheSame.objects.create(one=persona, other=gone)
+    y.Attachment.objects.create(sale=sale, persona=persona, note=word)
+    y.Investigation.objects.create(persona=persona, note=word, user=user)
+
+
+def _reward_rows(word, now, persona, discount, redemption, store, user) -> None:
+    audience = y.Audience.objects.get()
+    y.DiscountStore.objects.create(discount=discount, store=store)
+    y.DiscountAudience.objects.create(discount=discount, audience=audience)
+    y.DiscountImage.objects.create(discount=discount, content_type="image/png", data=b"png", digest=word[:32])
+    y.AudienceMember.objects.create(audience=audience, persona=persona, joined_at=now, by_hand=True)
+    y.CouponCode.objects.create(discount=discount, code=word)
+    y.Review.objects.create(kind="waiting", redemption=redemption, outcome="dismissed", note=word, user=user)
+
+
+def _points_rows(now, persona, customer, store) -> None:
+    y.BoostState.objects.create(modifier=y.Modifier.objects.get(), persona=persona, at=now)
+    y.MirrorState.objects.create(customer=customer, persona=persona, at=now)
+    y.Seal.objects.create(number=1, first_entry=1, last_entry=1, entries=1, points=0, digest="0" * 64)
+    close = y.MonthClose.objects.create(
+        month=date(2026, 1, 1), starts_at=now - timedelta(days=31), ends_at=now, last_entry=1
+    )
+    y.MonthFigure.objects.create(close=close, store=store, kind="earn", points=7_654_321)
+
+
+def _consent_rows(word, now, persona) -> None:
+    line = y.ConsentLine.objects.create(
+        channel="sms", address=persona.phone, persona=persona, act="opt_in", source="form", wording=word, at=now
+    )
+    y.ConsentState.objects.create(channel="sms", address=persona.phone, state="in", since=now, line=line)
+    y.Message.objects.create(
+        key="m1", channel="sms", address=persona.phone, persona=persona, purpose="notice", body=word, not_before=now
+    )
+    y.Pin.objects.create(persona=persona, digest="0", created_at=now, expires_at=now + timedelta(minutes=5))
 
 
 def snapshot(account: Account) -> dict[str, list[dict]]:

@@ -1,0 +1,77 @@
+"""Points by hand, by import, by boost or mirror; and the sweep of what has expired."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from .calls import KeyTaken, NotEnoughPoints, as_json, as_points, call, exact
+
+ADJUSTMENTS = frozenset({"adjust", "boost", "import", "mirror"})
+WALLETS_A_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    entry_id: int
+    points: Decimal
+    balance: Decimal
+    created: bool
+
+
+def adjust(
+    *,
+    account_id: int,
+    persona_id: int,
+    points: Decimal,
+    key: str,
+    now: datetime,
+    kind: str = "adjust",
+    user_id: int | None = None,
+    note: str = "",
+    expires_at: datetime | None = None,
+    explanation: dict[str, Any] | None = None,
+    cause_at: datetime | None = None,
+) -> Posted:
+    """Add points, or take them (oldest expiry first), once for each key.
+
+    The same key again answers the first entry with today's balance. Raises NotEnoughPoints (the caller may ask again
+    for no more than the balance, under a key of its own) and KeyTaken.
+    """
+    if kind not in ADJUSTMENTS:
+        raise ValueError(f"{kind} entries are not posted by hand")
+    if not points:
+        raise ValueError("no points to post")
+    answer = call(
+        "loyalty_adjust(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s)::text",
+        account_id,
+        persona_id,
+        exact(points),
+        key,
+        kind,
+        now,
+        user_id,
+        note,
+        expires_at,
+        as_json(explanation or {}),
+        cause_at,
+    )
+    if answer.get("refused") == "key":
+        raise KeyTaken(key)
+    if "refused" in answer:
+        raise NotEnoughPoints(balance=as_points(answer["balance"]), asked=-points)
+    return Posted(
+        entry_id=answer["entry"],
+        points=as_points(answer["points"]),
+        balance=as_points(answer["balance"]),
+        created=answer["created"],
+    )
+
+
+def expire_due(*, now: datetime, wallets: int = WALLETS_A_BATCH) -> int:
+    """The sweep over all accounts: how many lots expired. Each batch is its own transaction; busy wallets wait."""
+    lots, last, more = 0, 0, True
+    while more:
+        answer = call("loyalty_expire_due(%s, %s, %s)::text", last, wallets, now)
+        lots, last, more = lots + answer["lots"], answer["last"], answer["wallets"] > 0
+    return lots
