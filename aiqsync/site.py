@@ -157,6 +157,16 @@ MENU = [
         [("Sales", "receipt_long", "admin:integrations_sale_changelist", "sales.view")],
     ),
     (
+        "Reports",
+        [
+            ("Staff", "supervisor_account", "admin:report-staff", "reports.staff"),
+            ("Points liability", "account_balance", "admin:report-liability", "reports.view"),
+            ("Margin", "trending_up", "admin:report-margin", "reports.view"),
+            ("Data quality", "rule", "admin:report-quality", "reports.view"),
+            ("Ledger check", "fact_check", "admin:report-ledger", "reports.view"),
+        ],
+    ),
+    (
         "Settings",
         [
             ("Integrations", "hub", "admin:integrations", "integrations.view"),

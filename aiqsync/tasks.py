@@ -1,8 +1,10 @@
 """What django-q2 runs. Tasks load and call; they are given ids, never objects or secrets."""
 
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import services
+from loyalty import checks
 
 
 def enqueue(run_id: int) -> None:
@@ -14,6 +16,13 @@ def sync_run(run_id: int) -> None:
     """One slice of a run; the next slice is queued when there is more."""
     if services.run_slice(run_id):
         enqueue(run_id)
+
+
+def check_ledgers() -> None:
+    """The nightly look at every ledger; asked twice, the second finds it done."""
+    now = timezone.now()
+    if checks.is_due(now=now):
+        checks.check_all(now=now)
 
 
 def heartbeat() -> None:

@@ -4,12 +4,15 @@ Each rule selects the rows that violate it, as `account_id` and `what`, a line f
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.apps import apps
-from django.db import connection
+from django.db import connection, transaction
 
 from aiqsync.accounts.tenancy import TenantModel
+
+from . import closes, seals
 
 EXAMPLES = 5
 
@@ -172,6 +175,17 @@ RULES = (
 )
 
 
+def all_rules() -> Iterator[Rule]:
+    """The ledger's, those of seals and closed months, and one for each reference inside an account."""
+    yield from RULES
+    yield from (Rule(*rule) for rule in (*seals.RULES, *closes.RULES))
+    yield from tenant_rules()
+
+
+def how_many_rules() -> int:
+    return sum(1 for _ in all_rules())
+
+
 def tenant_rules() -> Iterator[Rule]:
     """For each reference from a tenant's row to a tenant's row: both are of one account."""
     for model in apps.get_models():
@@ -193,18 +207,41 @@ def tenant_rules() -> Iterator[Rule]:
             )
 
 
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """One moment for all rules, while tills and syncs go on; inside a transaction, that one's."""
+    if connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
 def violations(*, account_id: int | None = None) -> list[Violation]:
     """Violated rules with up to five examples each, over all accounts or one; one query a rule."""
-    # Written into the text: the rules' own percent signs would be taken for parameters.
-    where = "" if account_id is None else f"WHERE account_id = {int(account_id)}"
-    found = []
-    with connection.cursor() as cursor:
-        for rule in (*RULES, *tenant_rules()):
-            cursor.execute(
-                f"""SELECT count(*), (array_agg(what ORDER BY what))[1:{EXAMPLES}] FROM ({rule.sql}) q
-                    {where}"""
-            )
-            count, examples = cursor.fetchone()
-            if count:
-                found.append(Violation(rule, count, examples))
+    found = _ask("", "" if account_id is None else f"WHERE account_id = {int(account_id)}")
+    return [Violation(rule, count, examples) for rule, (_, count, examples) in found]
+
+
+def violations_by_account() -> dict[int, list[Violation]]:
+    """The same over all accounts in one pass, each account's by themselves."""
+    found: dict[int, list[Violation]] = {}
+    for rule, (account_id, count, examples) in _ask("GROUP BY account_id", ""):
+        found.setdefault(account_id, []).append(Violation(rule, count, examples))
     return found
+
+
+def _ask(grouped: str, where: str) -> Iterator[tuple[Rule, tuple]]:
+    # Written into the text: the rules' own percent signs would be taken for parameters.
+    which = "account_id" if grouped else "NULL"
+    with one_moment(), connection.cursor() as cursor:
+        for rule in all_rules():
+            cursor.execute(
+                f"SELECT {which}, count(*), (array_agg(what ORDER BY what))[1:{EXAMPLES}] FROM ({rule.sql}) q"
+                f" {where} {grouped}"
+            )
+            for row in cursor.fetchall():
+                if row[1]:
+                    yield rule, row

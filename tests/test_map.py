@@ -83,6 +83,8 @@ KNOWN_UNSCOPED = {
     "integrations/clients.py": "keeps a credential's own token",
     "integrations/pulling.py": "a run names its account; the worker serves all of them",
     "integrations/services.py": "the dispatcher looks at all accounts; connect and runs are given rows, not ids",
+    "loyalty/checks.py": "the nightly look is over all accounts",
+    "loyalty/closes.py": "is given the account; months are closed in all of them",
     "loyalty/discounts.py": "is given the account",
     "loyalty/ledger/reading.py": "one subquery, tied to the wallet's row",
     "stores/services.py": "is given the account, or rows of one",

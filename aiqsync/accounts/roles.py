@@ -33,6 +33,9 @@ ACTS: dict[str, frozenset[Role]] = {
     "redemptions.view": _ALL - {Role.STAFF},
     "redemptions.redeem": _RUN | {Role.MANAGER, Role.STAFF},
     "redemptions.revert": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: until it is settled
+    "reports.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
+    "reports.staff": _RUN | {Role.MANAGER},
+    "reports.close": _RUN | {Role.FINANCE},
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "members.view": frozenset({Role.OWNER}),
     "members.change": frozenset({Role.OWNER}),

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.roles import may
 from integrations import registry
+from loyalty import checks
 from loyalty.models import Redemption
 
 from .standing import Standing, standings
@@ -50,6 +51,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "recent": Redemption.objects.select_related("persona", "discount", "store").order_by("-applied_at")[:RECENT],
         "steps": steps,
         "is_new": not steps[0][0] or not any(s.mapped for s in cards) or not (steps[2][0] or figures["members"]),
+        "ledger": checks.last(account_id=account.pk),
+        "may_see_reports": may(role, "reports.view"),
         "may_see_sales": may(role, "sales.view"),
         "may_see_redemptions": may(role, "redemptions.view"),
         "may_see_integrations": may(role, "integrations.view"),

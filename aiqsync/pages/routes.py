@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import persona, programme, switching
+from . import persona, programme, reports, switching
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
@@ -29,5 +29,12 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
             "redemptions.revert",
             "redemptions.revert",
         ),
+        page("reports/staff/", reports.staff, "report-staff", "reports.staff", "reports.staff"),
+        page("reports/liability/", reports.liability, "report-liability", "reports.view", "reports.close"),
+        page("reports/liability/close/", reports.close_month, "report-close", "reports.close", "reports.close"),
+        page("reports/margin/", reports.margin, "report-margin", "reports.view", "reports.view"),
+        page("reports/quality/", reports.quality, "report-quality", "reports.view", "reports.view"),
+        page("reports/ledger/", reports.ledger, "report-ledger", "reports.view", "reports.view"),
+        page("reports/ledger/check/", reports.check_ledger, "report-check", "reports.close", "reports.close"),
         *switching.patterns(site),
     ]

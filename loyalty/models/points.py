@@ -299,3 +299,18 @@ class MonthFigure(TenantModel):
         constraints = [
             models.UniqueConstraint(fields=["close", "store", "kind"], nulls_distinct=False, name="month_figure_once")
         ]
+
+
+class LedgerCheck(TenantModel):
+    """What the last look at an account's ledger found. Written by the nightly check and on demand."""
+
+    violations = models.PositiveIntegerField()
+    rules = models.PositiveIntegerField()
+    found = models.JSONField(default=list, help_text="What is violated: rule, promise, how often, examples.")
+    entries = models.PositiveBigIntegerField(default=0)
+    seconds = models.FloatField(default=0)
+    user = by_user()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "-at"], name="ledger_check_latest")]

@@ -86,7 +86,7 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         _programme_rows(word, now, origin, store)
         _people_rows(word, now, persona, sale, user)
         _reward_rows(word, now, persona, discount, redemption, store, user)
-        _points_rows(now, persona, customer, store)
+        _points_rows(word, now, persona, customer, store)
         _consent_rows(word, now, persona)
         i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}
@@ -127,13 +127,14 @@ def _reward_rows(word, now, persona, discount, redemption, store, user) -> None:
     y.Review.objects.create(kind="waiting", redemption=redemption, outcome="dismissed", note=word, user=user)
 
 
-def _points_rows(now, persona, customer, store) -> None:
+def _points_rows(word, now, persona, customer, store) -> None:
     y.BoostState.objects.create(modifier=y.Modifier.objects.get(), persona=persona, at=now)
     y.MirrorState.objects.create(customer=customer, persona=persona, at=now)
     y.Seal.objects.create(number=1, first_entry=1, last_entry=1, entries=1, points=0, digest="0" * 64)
     close = y.MonthClose.objects.create(
         month=date(2026, 1, 1), starts_at=now - timedelta(days=31), ends_at=now, last_entry=1
     )
+    y.LedgerCheck.objects.create(violations=1, rules=1, found=[{"promise": word, "count": 1, "examples": [word]}])
     y.MonthFigure.objects.create(close=close, store=store, kind="earn", points=7_654_321)
 
 

@@ -74,6 +74,14 @@ def money(cents: int | None, currency: str = "USD") -> str:
 
 
 @register.filter
+def percent(share: float | None) -> str:
+    """`12.5 %` of a share between 0 and 1; a whole number without its decimal."""
+    if share is None:
+        return "–"
+    return f"{share * 100:.1f}".removesuffix(".0") + " %"
+
+
+@register.filter
 def phone(e164: str) -> str:
     """`(604) 555-0142` for North America, else with the country code."""
     if not e164:

@@ -8,10 +8,11 @@ import time
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
+from django_q.tasks import async_task
 
 from aiqsync import tasks
 from integrations import services
-from loyalty import ledger
+from loyalty import checks, closes, ledger, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -36,8 +37,18 @@ class Command(BaseCommand):
                     kept_house = time.monotonic()
                     services.prune(now=timezone.now())
                     ledger.expire_due(now=timezone.now())
+                    keep_books()
             except DatabaseError:
                 # The database is away: the next look finds it again, nothing was taken.
                 log.exception("the database did not answer")
                 close_old_connections()
             stop.wait(options["interval"])
+
+
+def keep_books() -> None:
+    """Seal what is an hour old, close months that are over, and have each ledger looked at once a day."""
+    now = timezone.now()
+    seals.seal_due(now=now)
+    closes.close_due(now=now)
+    if checks.is_due(now=now):
+        async_task("aiqsync.tasks.check_ledgers")
