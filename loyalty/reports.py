@@ -210,7 +210,7 @@ LEFT JOIN loyalty_salestate ss ON ss.sale_id = s.id
 LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
 LEFT JOIN stores_store st ON st.id = m.store_id
 WHERE s.account_id = %(account)s AND s.sold_at >= %(start)s AND s.sold_at < %(end)s
-GROUP BY 1 ORDER BY 1 = '', 1
+GROUP BY coalesce(st.name, '') ORDER BY (coalesce(st.name, '') = ''), 1
 """
 
 

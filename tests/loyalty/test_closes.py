@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.utils import DatabaseError
 
-from integrations.models import Location, Sale
+from integrations.models import Sale
 from loyalty import audits, closes, ledger
 from loyalty.models import MonthClose, MonthFigure
 from stores.models import StoreMapping
