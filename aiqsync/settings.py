@@ -165,6 +165,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
 }
 
+# Who carries messages, by channel: the name of a back end of `loyalty/messages.py`. `local` sends nothing anywhere.
+MESSAGE_BACKENDS = {name: env.str(f"{name.upper()}_BACKEND", default="local") for name in ("sms", "email")}
+
 # Sync jobs. Times by docs/decisions: a slice of a sync is at most 20 s, a lease 30 s, the watchdog waits 130 s.
 SYNC_SLICE_S = env.int("SYNC_SLICE_S", default=20)
 SYNC_LEASE_S = env.int("SYNC_LEASE_S", default=30)

@@ -150,6 +150,8 @@ MENU = [
                 "admin:loyalty_redemption_changelist",
                 "redemptions.view",
             ),
+            ("Messages", "sms", "admin:loyalty_message_changelist", "messages.view"),
+            ("Consent", "approval", "admin:loyalty_consentline_changelist", "consent.view"),
         ],
     ),
     (

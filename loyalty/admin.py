@@ -21,7 +21,7 @@ from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Origin
 from integrations.services import e164
 
-from . import discount_admin  # noqa: F401  (registers itself)
+from . import discount_admin, message_admin  # noqa: F401  (register themselves)
 from .models import Ground, Persona, Redemption, RedemptionState, Source
 
 STATE_TONES = {RedemptionState.SETTLED: "good", RedemptionState.APPLIED: "info"}

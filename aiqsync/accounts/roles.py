@@ -33,6 +33,9 @@ ACTS: dict[str, frozenset[Role]] = {
     "redemptions.view": _ALL - {Role.STAFF},
     "redemptions.redeem": _RUN | {Role.MANAGER, Role.STAFF},
     "redemptions.revert": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: until it is settled
+    "messages.view": _RUN | {Role.MARKETING},
+    "messages.change": _RUN,
+    "consent.view": _RUN | {Role.MANAGER, Role.MARKETING},
     "reports.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "reports.staff": _RUN | {Role.MANAGER},
     "reports.close": _RUN | {Role.FINANCE},

@@ -12,7 +12,7 @@ from django_q.tasks import async_task
 
 from aiqsync import tasks
 from integrations import services
-from loyalty import checks, closes, ledger, seals
+from loyalty import checks, closes, ledger, messages, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         while not stop.is_set():
             try:
                 services.dispatch_due(enqueue=tasks.enqueue)
+                messages.deliver_due(now=timezone.now())
                 if time.monotonic() - kept_house > HOUSEKEEPING_S:
                     kept_house = time.monotonic()
                     services.prune(now=timezone.now())

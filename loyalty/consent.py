@@ -1,0 +1,280 @@
+"""Consent to be written to: a journal by channel and address, and what holds now.
+
+Consent belongs to the address, not to a persona: two people who share a phone share its STOP. Every statement becomes
+a line; one that may not change anything (an import after STOP) is kept as `ignored`. The double opt-in is: ask, at most
+`MOST_REQUESTS` times; only Y or YES says yes; STOP is heard first, always.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from aiqsync.accounts.models import Account, User
+from aiqsync.accounts.tenancy import acting_in
+from integrations.services import e164, email_of
+
+from . import messages
+from .models import ConsentAct, ConsentChannel, ConsentLine, ConsentNow, ConsentSource, ConsentState, Message
+
+MOST_REQUESTS = 2
+ASK_AGAIN_AFTER = timedelta(days=1)
+
+# The words carriers ask to be obeyed, in English, French and Spanish; the first word of a message counts.
+STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "OPTOUT", "REVOKE", "ARRET", "ALTO"})
+START_WORDS = frozenset({"START", "UNSTOP"})
+HELP_WORDS = frozenset({"HELP", "INFO", "AIDE", "AYUDA"})
+YES_WORDS = frozenset({"Y", "YES"})
+
+
+class NotAsked(Exception):
+    """The question was not put; the message is a sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an incoming message meant: `stop`, `start`, `help`, `yes` or `nothing`; and what holds now."""
+
+    meant: str
+    state: str
+
+
+def address_of(channel: str, raw: str, region: str) -> str:
+    """The address as the journal keeps it; "" when it is none."""
+    return e164(raw, region) if channel == ConsentChannel.SMS else email_of(raw)
+
+
+# Who may move what. A state that is not named for an act stays as it is, and the line is kept as `ignored`.
+_FROM_ANY = frozenset(ConsentNow.values) - {ConsentNow.STOPPED}
+_MOVES: dict[str, tuple[str, frozenset[str]]] = {
+    ConsentAct.REQUESTED: (ConsentNow.REQUESTED, frozenset({ConsentNow.UNKNOWN, ConsentNow.REQUESTED})),
+    ConsentAct.OPT_IN: (ConsentNow.IN, _FROM_ANY),
+    ConsentAct.OPT_OUT: (ConsentNow.OUT, _FROM_ANY),
+    ConsentAct.STOP: (ConsentNow.STOPPED, frozenset(ConsentNow.values)),
+    ConsentAct.UNSTOP: (ConsentNow.IN, frozenset(ConsentNow.values)),
+    # A list from elsewhere knows less than what was said here: it never turns a no into a yes.
+    ConsentAct.IMPORT_IN: (ConsentNow.IN, frozenset({ConsentNow.UNKNOWN, ConsentNow.REQUESTED, ConsentNow.IN})),
+    ConsentAct.IMPORT_OUT: (ConsentNow.OUT, _FROM_ANY),
+}
+_TO_YES = frozenset({ConsentAct.OPT_IN, ConsentAct.IMPORT_IN})
+
+
+def record(
+    *,
+    account_id: int,
+    channel: str,
+    address: str,
+    act: str,
+    source: str,
+    now: datetime,
+    said_at: datetime | None = None,
+    wording: str = "",
+    persona_id: int | None = None,
+    store_id: int | None = None,
+    user: User | None = None,
+) -> str:
+    """Write one line and bring the address's state up to it. Returns the state that holds then.
+
+    A yes that was said before what holds now, an import against a no, and anything against STOP but the shopper's own
+    START are kept as `ignored`. A repeated statement that changes nothing writes no second line.
+    """
+    if not address:
+        raise ValueError("consent needs an address")
+    if act == ConsentAct.UNSTOP and source != ConsentSource.SHOPPER:
+        raise ValueError("only the shopper takes a STOP back")
+    said_at = said_at or now
+    with transaction.atomic():
+        held = _held(account_id, channel, address, now)
+        to, allowed = _MOVES[act]
+        late = act in _TO_YES and held.line_id is not None and said_at < held.since
+        follows = held.state in allowed and not late
+        if held.state == to and act != ConsentAct.REQUESTED:
+            return held.state
+        line = ConsentLine.unscoped.create(
+            account_id=account_id,
+            channel=channel,
+            address=address,
+            persona_id=persona_id,
+            act=act if follows else ConsentAct.IGNORED,
+            source=source,
+            wording=wording,
+            store_id=store_id,
+            user=user,
+            at=said_at,
+            noted_at=now,
+        )
+        if not follows:
+            return held.state
+        held.state, held.line, held.since = to, line, said_at
+        if act == ConsentAct.REQUESTED:
+            held.requests, held.asked_at = held.requests + 1, now
+        elif to == ConsentNow.IN:
+            held.requests = 0
+        held.save()
+        if to in (ConsentNow.STOPPED, ConsentNow.OUT):
+            messages.cancel(account_id=account_id, channel=channel, address=address)
+        return held.state
+
+
+def _held(account_id: int, channel: str, address: str, now: datetime) -> ConsentState:
+    """The address's row, locked; made when it is not there. Two statements at once follow each other."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO loyalty_consentstate (account_id, channel, address, state, requests, since)
+               VALUES (%s, %s, %s, 'unknown', 0, %s) ON CONFLICT DO NOTHING""",
+            [account_id, channel, address, now],
+        )
+    return ConsentState.unscoped.select_for_update().get(account_id=account_id, channel=channel, address=address)
+
+
+def state_of(*, account_id: int, channel: str, address: str) -> str:
+    """What holds now for an address."""
+    found = ConsentState.unscoped.filter(account_id=account_id, channel=channel, address=address)
+    return found.values_list("state", flat=True).first() or ConsentNow.UNKNOWN
+
+
+def states_of(*, account_id: int, addresses: list[tuple[str, str]]) -> dict[tuple[str, str], ConsentState]:
+    """What holds for several (channel, address), in one query."""
+    found = ConsentState.unscoped.filter(
+        account_id=account_id, address__in=sorted({address for _, address in addresses})
+    ).select_related("line__user")
+    return {(one.channel, one.address): one for one in found}
+
+
+def ask(
+    *,
+    account_id: int,
+    channel: str,
+    address: str,
+    now: datetime,
+    source: str,
+    persona_id: int | None = None,
+    store_id: int | None = None,
+    user: User | None = None,
+    enrols: bool = False,
+) -> Message:
+    """Put the double opt-in's question: one message and one line. `enrols`: a yes makes a member as well.
+
+    Raises NotAsked: the address said no, sent STOP, has agreed already, or was asked often or lately enough.
+    """
+    account = Account.objects.get(pk=account_id)
+    with transaction.atomic():
+        held = _held(account_id, channel, address, now)
+        if held.state == ConsentNow.STOPPED:
+            raise NotAsked("This address sent STOP. Only the shopper can take that back, by sending START.")
+        if held.state == ConsentNow.OUT:
+            raise NotAsked("The shopper said no. A new yes has to come from the shopper, not from a question of ours.")
+        if held.state == ConsentNow.IN:
+            raise NotAsked("The shopper has agreed already.")
+        if held.requests >= MOST_REQUESTS:
+            raise NotAsked(f"Asked {held.requests} times without an answer: no further question is sent.")
+        if held.asked_at and now - held.asked_at < ASK_AGAIN_AFTER:
+            raise NotAsked("Asked within the last day. Wait for the answer.")
+        body = messages.question(account.name, enrols=enrols)
+        record(
+            account_id=account_id, channel=channel, address=address, act=ConsentAct.REQUESTED, source=source, now=now,
+            wording=body, persona_id=persona_id, store_id=store_id, user=user,
+        )  # fmt: skip
+        return messages.queue(
+            account_id=account_id,
+            key=f"opt_in:{channel}:{address}:{held.requests + 1}:{int(now.timestamp())}",
+            channel=channel,
+            address=address,
+            purpose=messages.OPT_IN_ENROLS if enrols else messages.OPT_IN,
+            subject=f"{account.name}: may we write to you?",
+            body=body,
+            persona_id=persona_id,
+            now=now,
+        )
+
+
+def incoming(*, account_id: int, channel: str, address: str, text: str, now: datetime, key: str) -> Heard:
+    """A shopper's message, by the carrier's id `key`. STOP first; then START, HELP, and YES to an open question."""
+    account = Account.objects.get(pk=account_id)
+    words = text.strip().upper().split()
+    first = words[0].strip(".,!\"'") if words else ""
+    whose = {"account_id": account_id, "channel": channel, "address": address}
+    said = whose | {"source": ConsentSource.SHOPPER, "now": now}
+
+    def reply(purpose: str, body: str) -> None:
+        messages.queue(**whose, key=f"reply:{key}", purpose=purpose, subject=account.name, body=body, now=now)
+
+    with transaction.atomic():
+        held = _held(account_id, channel, address, now)
+        persona_id = _persona_of(account_id, channel, address)
+        if first in STOP_WORDS:
+            state = record(**said, act=ConsentAct.STOP, wording=text[:500], persona_id=persona_id)
+            reply(messages.STOPPED, f"{account.name}: you will get no more messages. Send START to get them again.")
+            return Heard("stop", state)
+        if first in START_WORDS and held.state in (ConsentNow.STOPPED, ConsentNow.OUT):
+            state = record(**said, act=ConsentAct.UNSTOP, wording=text[:500], persona_id=persona_id)
+            reply(messages.CONFIRM, f"{account.name}: you get our messages again. Send STOP to end them.")
+            return Heard("start", state)
+        if first in HELP_WORDS:
+            reply(messages.HELP, f"{account.name} loyalty messages. Send STOP to end them. Ask in the shop for help.")
+            return Heard("help", held.state)
+        if " ".join(words).strip(".! ") in YES_WORDS and held.state == ConsentNow.REQUESTED:
+            asked = (
+                Message.unscoped.filter(account_id=account_id, channel=channel, address=address)
+                .filter(purpose__in=[messages.OPT_IN, messages.OPT_IN_ENROLS])
+                .order_by("-id")
+                .first()
+            )
+            wording = asked.body if asked else ""
+            persona_id = asked.persona_id if asked and asked.persona_id else persona_id
+            state = record(**said, act=ConsentAct.OPT_IN, wording=wording, persona_id=persona_id)
+            reply(messages.CONFIRM, f"{account.name}: thank you, you are in. Send STOP to end messages.")
+            if asked and asked.purpose == messages.OPT_IN_ENROLS and persona_id:
+                with acting_in(account_id):  # a carrier's call comes without an account
+                    _enrol(account, persona_id, now)
+            return Heard("yes", state)
+        return Heard("nothing", held.state)
+
+
+def _persona_of(account_id: int, channel: str, address: str) -> int | None:
+    from . import personas
+
+    given = {"phone": address} if channel == ConsentChannel.SMS else {"email": address}
+    return personas.find_id(account_id=account_id, **given)
+
+
+def _enrol(account: Account, persona_id: int, now: datetime) -> None:
+    """A yes to a question that names the programme is a membership too, with its own line."""
+    from zoneinfo import ZoneInfo
+
+    from . import personas
+    from .models import Ground
+
+    personas.enrol_many(
+        account_id=account.pk,
+        persona_ids=[persona_id],
+        ground=Ground.TEXT,
+        from_date=now.astimezone(ZoneInfo(account.timezone)).date(),
+        now=now,
+    )
+
+
+# For `audits`: (name, promise, query of violations).
+RULES = (
+    (
+        "consent-journal",
+        "what holds for an address is what its last line says",
+        """SELECT s.account_id, format('%s %s: %s, its line says %s', s.channel, right(s.address, 4), s.state,
+                                       coalesce(l.act, 'nothing')) AS what
+           FROM loyalty_consentstate s LEFT JOIN loyalty_consentline l ON l.id = s.line_id
+           WHERE s.state <> CASE l.act WHEN 'requested' THEN 'requested' WHEN 'opt_in' THEN 'in' WHEN 'unstop' THEN 'in'
+                                       WHEN 'import_in' THEN 'in' WHEN 'opt_out' THEN 'out' WHEN 'import_out' THEN 'out'
+                                       WHEN 'stop' THEN 'stopped' ELSE 'unknown' END""",
+    ),
+    (
+        "stop-obeyed",
+        "nothing was sent to an address between its STOP and its START",
+        """SELECT m.account_id, format('message %s (%s) went out at %s', m.id, m.purpose, m.sent_at) AS what
+           FROM loyalty_message m
+           WHERE m.state = 'sent' AND m.purpose NOT IN ('stopped', 'help') AND (
+               SELECT l.act FROM loyalty_consentline l
+               WHERE l.account_id = m.account_id AND l.channel = m.channel AND l.address = m.address
+                 AND l.act IN ('stop', 'unstop') AND l.noted_at < m.sent_at
+               ORDER BY l.id DESC LIMIT 1) = 'stop'""",
+    ),
+)

@@ -1,0 +1,188 @@
+"""The outbox: messages are rows written beside what caused them, and sent afterwards, each once.
+
+What may be sent is asked again at the moment of sending: a STOP that came meanwhile cancels. Carriers are back ends by
+channel (`MESSAGE_BACKENDS`); `local` keeps the message for the outbox page and sends nothing anywhere.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+
+from .models import ConsentNow, ConsentState, Message, MessageState, Persona
+
+log = logging.getLogger("loyalty.messages")
+
+OPT_IN, OPT_IN_ENROLS, CONFIRM, PIN, STOPPED, HELP, NOTICE = (
+    "opt_in", "opt_in_enrols", "confirm", "pin", "stopped", "help", "notice",
+)  # fmt: skip
+
+# What an address must have said for each purpose. A code is asked for by the shopper at the counter; the answers to
+# STOP and HELP are owed to whoever sent them.
+_MAY: dict[str, frozenset[str]] = {
+    OPT_IN: frozenset({ConsentNow.REQUESTED}),
+    OPT_IN_ENROLS: frozenset({ConsentNow.REQUESTED}),
+    CONFIRM: frozenset({ConsentNow.IN}),
+    NOTICE: frozenset({ConsentNow.IN}),
+    PIN: frozenset(ConsentNow.values) - {ConsentNow.STOPPED},
+    STOPPED: frozenset(ConsentNow.values),
+    HELP: frozenset(ConsentNow.values),
+}
+_WAITS_FOR_DAY = frozenset({OPT_IN, OPT_IN_ENROLS, NOTICE})
+QUIET_FROM, QUIET_UNTIL = time(21), time(8)  # the shopper's evening and night, by the shop's clock
+
+MOST_ATTEMPTS = 5
+BACK_OFF = timedelta(minutes=2)
+LOST_AFTER = timedelta(minutes=2)
+PIN_GONE_AFTER = timedelta(minutes=5)
+
+
+class TryLater(Exception):
+    """The carrier did not take it now."""
+
+
+class Impossible(Exception):
+    """The carrier will never take it; the text says why."""
+
+
+def local(message: Message) -> str:
+    """Keeps the message here: the outbox page shows it. Nothing leaves the machine."""
+    return f"local-{message.pk}"
+
+
+BACKENDS: dict[str, Callable[[Message], str]] = {"local": local}
+
+
+def question(name: str, *, enrols: bool) -> str:
+    """The double opt-in's text. It names the shop, what a yes means, and how to end it; no product is mentioned."""
+    joins = f"Reply YES to join the {name} loyalty programme and get its" if enrols else f"Reply YES to get {name}"
+    return f"{joins} messages. Consent is no condition of purchase. Rates may apply. STOP ends, HELP helps."
+
+
+def next_allowed(now: datetime, zone: str) -> datetime:
+    """`now`, or the end of the quiet hours it falls into."""
+    local_now = now.astimezone(ZoneInfo(zone))
+    if QUIET_UNTIL <= local_now.time() < QUIET_FROM:
+        return now
+    day = local_now.date() + timedelta(days=local_now.time() >= QUIET_FROM)
+    return datetime.combine(day, QUIET_UNTIL, ZoneInfo(zone))
+
+
+def queue(
+    *,
+    account_id: int,
+    key: str,
+    channel: str,
+    address: str,
+    purpose: str,
+    body: str,
+    now: datetime,
+    subject: str = "",
+    persona_id: int | None = None,
+) -> Message:
+    """Put a message into the outbox, once for each key."""
+    from aiqsync.accounts.models import Account
+
+    not_before = now
+    if purpose in _WAITS_FOR_DAY:
+        zone = Account.objects.values_list("timezone", flat=True).get(pk=account_id)
+        if persona_id:
+            store = Persona.unscoped.filter(pk=persona_id, account_id=account_id).values_list(
+                "favourite_store__timezone", flat=True
+            )
+            zone = store.first() or zone
+        not_before = next_allowed(now, zone)
+    try:
+        with transaction.atomic():
+            return Message.unscoped.create(
+                account_id=account_id, key=key[:120], channel=channel, address=address, persona_id=persona_id,
+                purpose=purpose, subject=subject[:200], body=body, not_before=not_before, created_at=now,
+            )  # fmt: skip
+    except IntegrityError:
+        return Message.unscoped.get(account_id=account_id, key=key[:120])
+
+
+def cancel(*, account_id: int, channel: str, address: str) -> int:
+    """Take back what waits for this address: it said no. Answers that are owed to STOP itself go out."""
+    return (
+        Message.unscoped.filter(account_id=account_id, channel=channel, address=address)
+        .filter(state=MessageState.QUEUED)
+        .exclude(purpose__in=[STOPPED, HELP])
+        .update(state=MessageState.CANCELLED, error="The address said no before this was sent.")
+    )
+
+
+def retry(*, account_id: int, message_id: int, now: datetime) -> bool:
+    """Try a failed message again."""
+    return bool(
+        Message.unscoped.filter(account_id=account_id, pk=message_id, state=MessageState.FAILED).update(
+            state=MessageState.QUEUED, attempts=0, error="", not_before=now
+        )
+    )
+
+
+def deliver_due(*, now: datetime, limit: int = 50) -> int:
+    """Send what is due. Any number of senders may run; each message is claimed by one. Returns how many were sent."""
+    Message.unscoped.filter(purpose=PIN, created_at__lt=now - PIN_GONE_AFTER).exclude(body="").exclude(
+        state__in=[MessageState.QUEUED, MessageState.SENDING]
+    ).update(body="")  # a code that no longer counts is nobody's to read
+    sent = 0
+    for pk in _claim(now, limit):
+        sent += _send(pk, now)
+    return sent
+
+
+def _claim(now: datetime, limit: int) -> list[int]:
+    with transaction.atomic():
+        due = Q(state=MessageState.QUEUED, not_before__lte=now)
+        # A sender that died: `not_before` was moved when it claimed.
+        lost = Q(state=MessageState.SENDING, not_before__lte=now - LOST_AFTER)
+        pks = list(
+            Message.unscoped.select_for_update(skip_locked=True)
+            .filter(due | lost)
+            .order_by("not_before", "pk")
+            .values_list("pk", flat=True)[:limit]
+        )
+        Message.unscoped.filter(pk__in=pks).update(
+            state=MessageState.SENDING, attempts=F("attempts") + 1, not_before=now
+        )
+    return pks
+
+
+def _send(pk: int, now: datetime) -> int:
+    message = Message.unscoped.get(pk=pk)
+    name = settings.MESSAGE_BACKENDS.get(message.channel, "local")
+    if message.attempts > MOST_ATTEMPTS:
+        return _end(message, MessageState.FAILED, "Given up after five attempts.")
+    with transaction.atomic():
+        # The address's row is held while the message goes out: a STOP comes before it or after it, never between.
+        held = (
+            ConsentState.unscoped.select_for_update()
+            .filter(account_id=message.account_id, channel=message.channel, address=message.address)
+            .values_list("state", flat=True)
+            .first()
+        )
+        if (held or ConsentNow.UNKNOWN) not in _MAY[message.purpose]:
+            return _end(message, MessageState.CANCELLED, "The address has not agreed, or said no.")
+        try:
+            external_id = BACKENDS[name](message)
+        except Impossible as error:
+            return _end(message, MessageState.FAILED, str(error))
+        except TryLater as error:
+            Message.unscoped.filter(pk=pk, state=MessageState.SENDING).update(
+                state=MessageState.QUEUED, error=str(error)[:300], not_before=now + BACK_OFF * message.attempts
+            )
+            return 0
+        Message.unscoped.filter(pk=pk).update(
+            state=MessageState.SENT, sent_at=now, backend=name, external_id=external_id, error=""
+        )
+    return 1
+
+
+def _end(message: Message, state: str, why: str) -> int:
+    Message.unscoped.filter(pk=message.pk).update(state=state, error=why[:300])
+    return 0
