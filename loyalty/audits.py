@@ -108,17 +108,15 @@ RULES = (
     ),
     Rule(
         "redemption-entries",
-        "a redemption took its points once and gave back what it says, never more",
-        """SELECT r.account_id, format('redemption %s: %s points, taken %s in %s entries, given back %s, says %s', r.id,
-                                       r.points, -e.taken, e.takings, e.given, r.reverted_points) AS what
+        "what a redemption took and gave back is what it says, never more",
+        """SELECT r.account_id, format('redemption %s: %s points of which %s came back, entries say %s', r.id,
+                                       r.points, r.reverted_points, coalesce(e.points, 0)) AS what
            FROM loyalty_redemption r
-           LEFT JOIN (SELECT redemption_id, sum(points) FILTER (WHERE kind = 'redeem') AS taken,
-                             count(*) FILTER (WHERE kind = 'redeem') AS takings,
-                             sum(points) FILTER (WHERE kind = 'reverse') AS given
+           LEFT JOIN (SELECT redemption_id, sum(points) AS points, count(*) FILTER (WHERE kind = 'redeem') AS takings
                       FROM loyalty_entry WHERE redemption_id IS NOT NULL GROUP BY redemption_id) e
            ON e.redemption_id = r.id
-           WHERE -coalesce(e.taken, 0) <> r.points OR coalesce(e.takings, 0) <> (r.points > 0)::int
-              OR coalesce(e.given, 0) <> r.reverted_points OR r.reverted_points > r.points""",
+           WHERE coalesce(e.points, 0) <> r.reverted_points - r.points OR r.reverted_points > r.points
+              OR (coalesce(e.takings, 0) = 0 AND r.points <> r.reverted_points)""",
     ),
     Rule(
         "redemption-lots",
@@ -137,19 +135,21 @@ RULES = (
            FROM loyalty_redemption
            WHERE (state IN ('reverted', 'released')) <> (ended_at IS NOT NULL)
               OR (state IN ('reverted', 'released') AND reverted_points <> points)
-              OR (state IN ('applied', 'settled') AND points > 0 AND reverted_points = points)
+              OR (state IN ('applied', 'settled') AND points > 0 AND reverted_points = points
+                  AND NOT EXISTS (SELECT FROM loyalty_shortfall f WHERE f.redemption_id = loyalty_redemption.id))
               OR (state = 'applied' AND (settled_at IS NOT NULL OR sale_id IS NOT NULL))
               OR (state = 'settled' AND settled_at IS NULL)""",
     ),
     Rule(
-        "redemption-count",
-        "the redemptions of a discount by a persona are counted without a gap",
-        """SELECT account_id, format('persona %s, discount %s: %s redemptions, last n %s', persona_id, discount_id,
-                                     count(*), max(n)) AS what
-           FROM loyalty_redemption GROUP BY account_id, persona_id, discount_id HAVING max(n) + 1 <> count(*)""",
+        "redemption-order",
+        "a later redemption of a discount by a persona has a higher number",
+        """SELECT account_id, format('redemption %s: number %s after %s', id, n, before) AS what
+           FROM (SELECT account_id, id, n, lag(n) OVER (PARTITION BY persona_id, discount_id ORDER BY id) AS before
+                 FROM loyalty_redemption) r WHERE n <= before""",
     ),
     # posted = entries - shortfalls. Worth 0 after 100 were posted, 60 of them still there: entries 100 - 60, shortfall
     # 40, posted 0. A shortfall counts whatever became of it: collecting posts an adjustment, which is not the sale's.
+    # Only what a later rise of the sale made good counts no more.
     Rule(
         "sale-posted",
         "what is posted for a sale is its entries less its shortfalls",
@@ -160,7 +160,8 @@ RULES = (
                           SELECT sale_id, account_id, points FROM loyalty_entry
                           WHERE kind = 'earn' AND sale_id IS NOT NULL
                           UNION ALL
-                          SELECT sale_id, account_id, -points FROM loyalty_shortfall WHERE sale_id IS NOT NULL
+                          SELECT sale_id, account_id, netted - points FROM loyalty_shortfall
+                          WHERE sale_id IS NOT NULL AND key NOT LIKE 'shortfall:boost:%'
                       ) x GROUP BY sale_id) p ON p.sale_id = s.sale_id
            WHERE coalesce(s.posted, 0) <> coalesce(p.points, 0)""",
     ),
@@ -171,6 +172,81 @@ RULES = (
                   format('persona %s, merged into %s: %s points', p.id, p.merged_into_id, w.balance) AS what
            FROM loyalty_persona p JOIN loyalty_wallet w ON w.persona_id = p.id
            WHERE p.merged_into_id IS NOT NULL AND w.balance <> 0""",
+    ),
+    Rule(
+        "merged-once",
+        "one step leads from a merged persona to its root",
+        """SELECT p.account_id, format('persona %s, merged into %s, which is merged into %s', p.id, r.id,
+                                       r.merged_into_id) AS what
+           FROM loyalty_persona p JOIN loyalty_persona r ON r.id = p.merged_into_id
+           WHERE r.merged_into_id IS NOT NULL""",
+    ),
+    Rule(
+        "merge-pairs",
+        "what a merge or a split takes from one it gives to the other",
+        """SELECT max(account_id) AS account_id, format('merge %s: %s points too many', merge_id, sum(points)) AS what
+           FROM loyalty_entry WHERE merge_id IS NOT NULL GROUP BY merge_id HAVING sum(points) <> 0""",
+    ),
+    Rule(
+        "merge-rows",
+        "a persona is merged exactly while a merge of it is open",
+        """SELECT p.account_id, format('persona %s: merged into %s, %s open merges', p.id, p.merged_into_id,
+                                       count(m.id)) AS what
+           FROM loyalty_persona p LEFT JOIN loyalty_merge m ON m.loser_id = p.id AND m.split_at IS NULL
+           GROUP BY p.id HAVING (p.merged_into_id IS NOT NULL) <> (count(m.id) = 1)""",
+    ),
+    Rule(
+        "lot-family",
+        "a moved lot has its parent's kind, and moved no more than came into the parent",
+        """SELECT l.account_id, format('lot %s (%s, %s points) from lot %s (%s, %s points)', l.id, l.kind, l.points,
+                                       f.id, f.kind, f.points) AS what
+           FROM loyalty_lot l JOIN loyalty_lot f ON f.id = l.from_lot_id
+           WHERE l.kind <> f.kind OR l.points > f.points""",
+    ),
+    Rule(
+        "boost-posted",
+        "what a boost has given is its entries less its shortfalls",
+        """SELECT b.account_id, format('boost %s of persona %s: says %s, posted %s', b.modifier_id, b.persona_id,
+                                       b.posted, coalesce(e.points, 0)) AS what
+           FROM loyalty_booststate b
+           LEFT JOIN (SELECT account_id, whose, sum(points) AS points FROM (
+                          SELECT account_id, substring(key from '^boost:([0-9]+:[0-9]+):') AS whose, points
+                          FROM loyalty_entry WHERE kind = 'boost' AND key LIKE 'boost:%'
+                          UNION ALL
+                          SELECT account_id, substring(key from '^shortfall:boost:([0-9]+:[0-9]+):'), -points
+                          FROM loyalty_shortfall WHERE key LIKE 'shortfall:boost:%') x GROUP BY 1, 2) e
+           ON e.account_id = b.account_id AND e.whose = b.modifier_id || ':' || b.persona_id
+           WHERE b.posted <> coalesce(e.points, 0)""",
+    ),
+    Rule(
+        "mirror-posted",
+        "what is mirrored for a customer is its entries less its shortfalls",
+        """SELECT m.account_id, format('customer %s: says %s, posted %s', m.customer_id, m.posted,
+                                       coalesce(e.points, 0)) AS what
+           FROM loyalty_mirrorstate m
+           LEFT JOIN (SELECT account_id, whose, sum(points) AS points FROM (
+                          SELECT account_id, substring(key from '^mirror:([0-9]+):') AS whose, points
+                          FROM loyalty_entry WHERE kind = 'mirror'
+                          UNION ALL
+                          SELECT account_id, substring(key from '^shortfall:mirror:([0-9]+):'), -points
+                          FROM loyalty_shortfall WHERE key LIKE 'shortfall:mirror:%') x GROUP BY 1, 2) e
+           ON e.account_id = m.account_id AND e.whose = m.customer_id::text
+           WHERE m.posted <> coalesce(e.points, 0)""",
+    ),
+    Rule(
+        "debits-point-at-lots",
+        "every entry that takes points names the lots it took them from",
+        """SELECT e.account_id, format('entry %s (%s): %s points, no draw', e.id, e.kind, e.points) AS what
+           FROM loyalty_entry e
+           WHERE e.points < 0 AND NOT EXISTS (SELECT FROM loyalty_draw d WHERE d.entry_id = e.id)""",
+    ),
+    Rule(
+        "coupon-once",
+        "a coupon code is of its redemption's discount",
+        """SELECT c.account_id,
+                  format('code %s of discount %s, redemption of %s', c.id, c.discount_id, r.discount_id) AS what
+           FROM loyalty_couponcode c JOIN loyalty_redemption r ON r.id = c.redemption_id
+           WHERE r.discount_id <> c.discount_id""",
     ),
 )
 

@@ -7,6 +7,19 @@ persona, then redemptions. So in a page's transaction `settle_sales` comes after
 """
 
 from .calls import KeyTaken, NotEnoughPoints
+from .moves import (
+    CannotMerge,
+    Closed,
+    Mirrored,
+    Moved,
+    NothingToCollect,
+    collect,
+    merge,
+    mirror,
+    reexpire,
+    split,
+    waive,
+)
 from .postings import Posted, adjust, expire_due
 from .reading import next_to_expire, spendable, spendable_points
 from .redemptions import (
@@ -19,13 +32,17 @@ from .redemptions import (
     UnknownRedemption,
     redeem,
     revert,
+    revert_line,
+    settle_again,
     settle_redemption,
+    shares_of,
 )
-from .sales import SALES_A_CALL, SaleTarget, Settled, settle_sales
+from .sales import SALES_A_CALL, BoostTarget, SaleTarget, Settled, settle_sales
 
 __all__ = [
-    "SALES_A_CALL", "AlreadyUsed", "KeyTaken", "NotAvailable", "NotEnoughPoints", "NothingToRevert",
-    "OneDiscountPerOrder", "Posted", "Redeemed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust",
-    "expire_due", "next_to_expire", "redeem", "revert", "settle_redemption", "settle_sales", "spendable",
-    "spendable_points",
+    "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "KeyTaken", "Mirrored", "Moved",
+    "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert", "OneDiscountPerOrder", "Posted",
+    "Redeemed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust", "collect", "expire_due", "merge",
+    "mirror", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again", "settle_redemption",
+    "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
 ]  # fmt: skip

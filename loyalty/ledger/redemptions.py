@@ -24,14 +24,17 @@ class OneDiscountPerOrder(Exception):
 
 
 class NotAvailable(Exception):
-    """The discount cannot be used now.
+    """The discount cannot be used now; `loyalty.refusals.sentence` says why.
 
-    `reason`: unknown, stale (read the wallet again), disabled (the programme), archived, not_started, ended.
+    `reason`: unknown, stale (read the wallet again), disabled (the programme), not_a_member, archived, not_started,
+    ended, store, audience, expired_for_you, blocked (employee), mirror, spend, cooldown (until `free_at`), no_code.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, free_at: datetime | None = None, min_spend_cents: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.free_at = free_at
+        self.min_spend_cents = min_spend_cents
 
 
 class UnknownRedemption(Exception):
@@ -57,6 +60,7 @@ class Redeemed:
     transaction: str
     created: bool
     applied_at: datetime
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,16 @@ def redeem(
     store_id: int | None = None,
     user_id: int | None = None,
     one_per_order: bool = True,
+    spend_cents: int | None = None,
 ) -> Redeemed:
     """Use a discount; the same request again answers the same redemption (`created` False).
 
-    `n` is how many redemptions of this discount the persona had when the wallet was read. Raises NotEnoughPoints,
+    `n` is how many redemptions of this discount the persona had when the wallet was read. `spend_cents` is the order's
+    subtotal, where it is known. A persona that was merged redeems from its root's wallet. Raises NotEnoughPoints,
     AlreadyUsed, OneDiscountPerOrder and NotAvailable, each with nothing taken.
     """
     answer = call(
-        "loyalty_redeem(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
+        "loyalty_redeem(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
         account_id,
         persona_id,
         discount_id,
@@ -101,6 +107,7 @@ def redeem(
         store_id,
         user_id,
         one_per_order,
+        spend_cents,
     )
     match answer.get("refused"):
         case None:
@@ -114,6 +121,7 @@ def redeem(
                 transaction=answer["transaction"],
                 created=answer["created"],
                 applied_at=datetime.fromisoformat(answer["applied_at"]),
+                code=answer["code"] or "",
             )
         case "points":
             raise NotEnoughPoints(balance=as_points(answer["balance"]), asked=as_points(answer["price"]))
@@ -122,7 +130,12 @@ def redeem(
         case "order":
             raise OneDiscountPerOrder(transaction)
         case reason:
-            raise NotAvailable(reason)
+            free_at = answer.get("free_at")
+            raise NotAvailable(
+                reason,
+                free_at=datetime.fromisoformat(free_at) if free_at else None,
+                min_spend_cents=answer.get("min_spend") or 0,
+            )
 
 
 def revert(
@@ -135,19 +148,21 @@ def revert(
     to_state: str = "reverted",
     user_id: int | None = None,
     note: str = "",
+    why: str = "",
 ) -> Reverted:
     """Give back what a redemption took, whole (the rest of it) or a part, into the lots it came from.
 
     A whole revert may be repeated; the same part twice is the same revert unless each has a key of its own. Points
-    whose expiry has passed meanwhile go again at once, in an entry of their own. Raises UnknownRedemption,
-    NothingToRevert (a part larger than what is left) and KeyTaken.
+    whose expiry has passed meanwhile go again at once, in an entry of their own; those of a lot that moved on by a
+    merge or a split move on too. `why` (till, staff, no_sale, ...) stays with a redemption that has ended by it.
+    Raises UnknownRedemption, NothingToRevert (a part larger than what is left) and KeyTaken.
     """
     if points is not None and points <= 0:
         raise ValueError("a part to give back is more than 0")
     if to_state not in ("reverted", "released"):
         raise ValueError(f"a redemption does not end as {to_state}")
     answer = call(
-        "loyalty_revert(%s, %s, %s, %s, %s, %s, %s, %s)::text",
+        "loyalty_revert(%s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
         account_id,
         redemption_public_id,
         None if points is None else exact(points),
@@ -156,6 +171,7 @@ def revert(
         now,
         user_id,
         note,
+        why,
     )
     match answer.get("refused"):
         case None:
@@ -175,7 +191,70 @@ def revert(
             raise NothingToRevert(left=as_points(answer["left"]), asked=points or Decimal(0))
 
 
-def settle_redemption(*, account_id: int, redemption_id: int, sale_id: int, now: datetime) -> bool:
+def revert_line(
+    *,
+    account_id: int,
+    redemption_public_id: uuid.UUID,
+    line: int,
+    now: datetime,
+    user_id: int | None = None,
+    note: str = "",
+) -> Reverted:
+    """Give back a line's share of a settled redemption, once. Raises UnknownRedemption and NothingToRevert.
+
+    The points are laid over the lines of its sale by what they cost, the largest remainders first, so that all lines
+    together give back exactly what was taken. Never more than is left comes back.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT r.id, r.points, r.reverted_points, r.sale_id FROM loyalty_redemption r
+               WHERE r.public_id = %s AND r.account_id = %s""",
+            [redemption_public_id, account_id],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            raise UnknownRedemption(redemption_public_id)
+        pk, points, given, sale_id = row
+        cursor.execute(
+            "SELECT number, total_cents FROM integrations_saleline WHERE sale_id = %s AND total_cents > 0",
+            [sale_id],
+        )
+        shares = shares_of(points, dict(cursor.fetchall()))
+        left, key = points - given, f"revert:{pk}:line:{line}"
+        cursor.execute("SELECT points FROM loyalty_entry WHERE account_id = %s AND key = %s", [account_id, key])
+        before = cursor.fetchone()
+        share = before[0] if before else min(shares.get(line, Decimal(0)), left)
+        if share <= 0:
+            raise NothingToRevert(left=left, asked=shares.get(line, Decimal(0)))
+        return revert(
+            account_id=account_id, redemption_public_id=redemption_public_id, now=now, points=share, key=key,
+            user_id=user_id, note=note or f"Line {line} of the sale", why="refund",
+        )  # fmt: skip
+
+
+def shares_of(points: Decimal, weights: dict[int, int]) -> dict[int, Decimal]:
+    """Points laid over lines by weight, to the hundredth, summing up exactly: largest remainders first."""
+    total = sum(weights.values())
+    if not total:
+        return {}
+    hundredths = int(points * 100)
+    exact_shares = {line: Decimal(hundredths * weight) / total for line, weight in weights.items()}
+    shares = {line: int(share) for line, share in exact_shares.items()}
+    by_remainder = sorted(weights, key=lambda line: (shares[line] - exact_shares[line], line))
+    for line in by_remainder[: hundredths - sum(shares.values())]:
+        shares[line] += 1
+    return {line: Decimal(share) / 100 for line, share in shares.items()}
+
+
+def settle_redemption(
+    *,
+    account_id: int,
+    redemption_id: int,
+    sale_id: int,
+    now: datetime,
+    matched_by: str = "",
+    after_tax: bool | None = None,
+) -> bool:
     """The sale of a redemption was seen: settled, with it. True when that is so now, by this call or before.
 
     A web redemption, settled from the start, only gets its sale. False: given back, or it has another sale.
@@ -183,9 +262,20 @@ def settle_redemption(*, account_id: int, redemption_id: int, sale_id: int, now:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """UPDATE loyalty_redemption
-               SET state = 'settled', sale_id = %s, settled_at = coalesce(settled_at, %s)
+               SET state = 'settled', sale_id = %s, settled_at = coalesce(settled_at, %s),
+                   matched_by = CASE WHEN %s <> '' THEN %s ELSE matched_by END, after_tax = coalesce(%s, after_tax)
                WHERE id = %s AND account_id = %s AND state IN ('applied', 'settled')
                      AND (sale_id IS NULL OR sale_id = %s)""",
-            [sale_id, now, redemption_id, account_id, sale_id],
+            [sale_id, now, matched_by, matched_by, after_tax, redemption_id, account_id, sale_id],
         )
         return cursor.rowcount == 1
+
+
+def settle_again(*, account_id: int, redemption_id: int, sale_id: int, now: datetime) -> bool:
+    """A released redemption met its sale after all: the points are taken once more; what is missing is a shortfall.
+
+    False when it was not released (and has not this sale), or when the till used the same order anew meanwhile.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT loyalty_settle_again(%s, %s, %s, %s)", [account_id, redemption_id, sale_id, now])
+        return cursor.fetchone()[0]

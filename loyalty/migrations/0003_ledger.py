@@ -1,8 +1,8 @@
-"""The ledger's functions, and what keeps its lines as they were written."""
+"""What keeps the ledger's lines as they were written. Its functions are loaded by the last migration that needs them."""
 
 from django.db import migrations
 
-from loyalty.sql import LEDGER, load
+from loyalty.sql import load
 
 
 def refuse(table: str, when: str) -> migrations.RunSQL:
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
     dependencies = [("loyalty", "0002_tenant_references")]
 
     operations = [
-        load("append_only", *LEDGER),
+        load("append_only"),
         refuse("loyalty_entry", "UPDATE OR DELETE"),
         refuse("loyalty_draw", "UPDATE OR DELETE"),
         # Only `remaining` and `expires_at` of a lot change.

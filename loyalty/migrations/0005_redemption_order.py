@@ -2,8 +2,6 @@
 
 from django.db import migrations, models
 
-from loyalty.sql import LEDGER, reload
-
 
 class Migration(migrations.Migration):
     dependencies = [("loyalty", "0004_lean_ledger")]
@@ -18,5 +16,4 @@ class Migration(migrations.Migration):
                 name="redemption_transaction_once",
             ),
         ),
-        reload(*LEDGER),
     ]

@@ -2,10 +2,8 @@
 
 from django.db import migrations
 
-from loyalty.sql import reload
-
 
 class Migration(migrations.Migration):
     dependencies = [("loyalty", "0005_redemption_order")]
 
-    operations = [reload("redeem")]
+    operations = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.db import migrations
 
 FOLDER = Path(__file__).parent
-LEDGER = ("wallet", "adjust", "redeem", "revert", "settle_sales", "expire_due")
+LEDGER = ("wallet", "adjust", "moves", "redeem", "revert", "settle_sales", "expire_due", "reexpire")
 
 
 def text(name: str) -> str:

@@ -25,7 +25,7 @@ BEGIN
         INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, expires_at, created_at)
         VALUES (p_account, p_persona, v_id, p_kind, p_points, p_points, p_expires_at, p_now);
     ELSE
-        PERFORM loyalty_take(p_account, p_persona, v_id, -p_points, NULL);
+        PERFORM loyalty_take(p_account, p_persona, v_id, -p_points);
     END IF;
     RETURN jsonb_build_object('entry', v_id, 'points', p_points, 'balance', v_balance + p_points, 'created', true);
 END $$;

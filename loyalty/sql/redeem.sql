@@ -1,45 +1,83 @@
-CREATE OR REPLACE FUNCTION loyalty_redeemed(p_redemption loyalty_redemption, p_number bigint, p_balance numeric, p_created boolean)
-RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION loyalty_redeemed(
+    p_redemption loyalty_redemption, p_discount loyalty_discount, p_balance numeric, p_created boolean
+) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
-        'redemption', p_redemption.public_id, 'discount', p_number, 'points', p_redemption.points, 'balance', p_balance,
-        'state', p_redemption.state, 'n', p_redemption.n, 'transaction', p_redemption.transaction,
-        'applied_at', p_redemption.applied_at, 'created', p_created)
+        'redemption', p_redemption.public_id, 'discount', p_discount.number, 'points', p_redemption.points,
+        'balance', p_balance, 'state', p_redemption.state, 'n', p_redemption.n, 'transaction', p_redemption.transaction,
+        'applied_at', p_redemption.applied_at, 'created', p_created,
+        'code', CASE p_discount.code_kind
+                WHEN 'static' THEN p_discount.static_code
+                WHEN 'unique' THEN (SELECT code FROM loyalty_couponcode WHERE redemption_id = p_redemption.id)
+                ELSE '' END)
+$$;
+
+-- When a persona received a discount: by joining one of its audiences, else by becoming a member, else with its start.
+CREATE OR REPLACE FUNCTION loyalty_received(p_discount loyalty_discount, p_group bigint[]) RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN p_discount.limited_audiences THEN (
+        SELECT min(s.joined_at) FROM loyalty_audiencemember s
+        JOIN loyalty_discountaudience a ON a.audience_id = s.audience_id
+        WHERE a.discount_id = p_discount.id AND s.persona_id = ANY (p_group) AND s.left_at IS NULL)
+    ELSE greatest((SELECT min(e.at) FROM loyalty_enrolment e WHERE e.persona_id = ANY (p_group)),
+                  coalesce(p_discount.starts_at, p_discount.created_at)) END
 $$;
 
 -- Use a discount: lock, find the same request, check, take, answer, in one round trip.
 -- p_n is how many redemptions of the discount the persona had when the wallet was read: the redemption address.
--- Answers the redemption, or {refused, balance, price}. Looking for the same request comes before every check, so that
--- a repeated request is answered alike after the discount has ended.
+-- The wallet is the root's of the persona; what was used before counts for the whole group.
+-- Answers the redemption, or {refused, balance, price, ...}. Looking for the same request comes before every check, so
+-- that a repeated request is answered alike after the discount has ended.
 CREATE OR REPLACE FUNCTION loyalty_redeem(
     p_account bigint, p_persona bigint, p_discount bigint, p_n bigint, p_transaction text, p_channel text,
-    p_now timestamptz, p_store bigint, p_user bigint, p_one_per_order boolean
+    p_now timestamptz, p_store bigint, p_user bigint, p_one_per_order boolean, p_spend bigint DEFAULT NULL
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-    v_balance numeric := loyalty_open_wallet(p_account, p_persona, p_now);
+    v_balance numeric;
     v_channel text := CASE WHEN p_transaction <> '' AND p_channel = 'web' THEN 'till' ELSE p_channel END;
     v_discount loyalty_discount;
     v_found loyalty_redemption;
+    v_root bigint;
+    v_again bigint;
+    v_member date;
+    v_group bigint[];
     v_next bigint;
+    v_price numeric;
     v_refused text;
+    v_free_at timestamptz;
     v_entry bigint;
+    v_code bigint;
 BEGIN
+    SELECT coalesce(merged_into_id, id) INTO v_root FROM loyalty_persona WHERE id = p_persona AND account_id = p_account;
+    LOOP
+        IF v_root IS NULL THEN
+            RAISE EXCEPTION 'persona % is not of account %', p_persona, p_account;
+        END IF;
+        v_balance := loyalty_open_wallet(p_account, v_root, p_now);
+        -- Merged or split while we waited for the wallet: another one is the right one now.
+        SELECT coalesce(merged_into_id, id) INTO v_again FROM loyalty_persona WHERE id = p_persona;
+        EXIT WHEN v_again = v_root;
+        v_root := v_again;
+    END LOOP;
+    SELECT member_from INTO v_member FROM loyalty_persona WHERE id = v_root;
     SELECT * INTO v_discount FROM loyalty_discount WHERE id = p_discount AND account_id = p_account;
     IF NOT FOUND THEN
         RETURN jsonb_build_object('refused', 'unknown', 'balance', v_balance, 'price', 0);
     END IF;
+    v_group := ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = v_root) || v_root;
+    v_price := CASE WHEN v_discount.reward = 'tier' THEN 0 ELSE v_discount.points END;
     SELECT coalesce(max(n) + 1, 0) INTO v_next FROM loyalty_redemption
-    WHERE persona_id = p_persona AND discount_id = p_discount;
+    WHERE persona_id = ANY (v_group) AND discount_id = p_discount;
 
     IF p_transaction <> '' THEN
         SELECT * INTO v_found FROM loyalty_redemption
-        WHERE persona_id = p_persona AND discount_id = p_discount AND transaction = p_transaction
+        WHERE persona_id = ANY (v_group) AND discount_id = p_discount AND transaction = p_transaction
           AND state IN ('applied', 'settled');
         IF FOUND THEN
-            RETURN loyalty_redeemed(v_found, v_discount.number, v_balance, false);
+            RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
         END IF;
         -- Given back, and this request was made before: a late repetition, not a new wish.
         IF v_next > p_n AND EXISTS (
-            SELECT FROM loyalty_redemption WHERE persona_id = p_persona AND discount_id = p_discount
+            SELECT FROM loyalty_redemption WHERE persona_id = ANY (v_group) AND discount_id = p_discount
             AND transaction = p_transaction AND n >= p_n
         ) THEN
             v_refused := 'given_back';
@@ -48,17 +86,24 @@ BEGIN
     IF v_refused IS NULL AND v_next > p_n THEN
         SELECT * INTO v_found FROM loyalty_redemption
         WHERE persona_id = p_persona AND discount_id = p_discount AND n = p_n;
-        IF NOT FOUND THEN
+        IF NOT FOUND AND p_persona <> v_root THEN
+            -- An address of before the merge, first used after it.
+            SELECT r.* INTO v_found FROM loyalty_redemption r JOIN loyalty_merge m ON m.loser_id = p_persona
+            WHERE r.persona_id = v_root AND r.discount_id = p_discount AND r.n = p_n AND m.split_at IS NULL
+              AND r.applied_at >= m.at;
+        END IF;
+        IF v_found.id IS NULL THEN
             v_refused := 'stale';
         ELSIF v_found.state NOT IN ('applied', 'settled') THEN
             v_refused := 'given_back';
         ELSIF p_transaction = '' THEN
-            RETURN loyalty_redeemed(v_found, v_discount.number, v_balance, false);
+            RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
         END IF;
     END IF;
-    IF v_refused IS NULL AND p_one_per_order AND p_transaction <> '' AND EXISTS (
-        SELECT FROM loyalty_redemption WHERE persona_id = p_persona AND discount_id <> p_discount
-        AND transaction = p_transaction AND state IN ('applied', 'settled')
+    IF v_refused IS NULL AND p_transaction <> '' AND EXISTS (
+        SELECT FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
+        WHERE r.persona_id = ANY (v_group) AND r.discount_id <> p_discount AND r.transaction = p_transaction
+          AND r.state IN ('applied', 'settled') AND (p_one_per_order OR NOT d.stackable OR NOT v_discount.stackable)
     ) THEN
         v_refused := 'order';
     END IF;
@@ -74,36 +119,114 @@ BEGIN
             settled_at = CASE WHEN channel = 'web' AND sale_id IS NULL THEN NULL ELSE settled_at END,
             store_id = coalesce(store_id, p_store)
         WHERE id = v_found.id RETURNING * INTO v_found;
-        RETURN loyalty_redeemed(v_found, v_discount.number, v_balance, false);
+        RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
     END IF;
 
     IF v_refused IS NULL THEN
         v_refused := CASE
             WHEN p_n > v_next THEN 'stale'
             WHEN NOT coalesce((SELECT enabled FROM loyalty_programme WHERE account_id = p_account), false) THEN 'disabled'
+            WHEN v_member IS NULL THEN 'not_a_member'
             WHEN v_discount.archived_at IS NOT NULL THEN 'archived'
             WHEN v_discount.starts_at > p_now THEN 'not_started'
             WHEN v_discount.ends_at <= p_now THEN 'ended'
+            WHEN v_discount.limited_stores AND p_store IS NOT NULL AND NOT EXISTS (
+                SELECT FROM loyalty_discountstore WHERE discount_id = p_discount AND store_id = p_store) THEN 'store'
+            WHEN v_discount.limited_audiences AND NOT EXISTS (
+                SELECT FROM loyalty_audiencemember s JOIN loyalty_discountaudience a ON a.audience_id = s.audience_id
+                WHERE a.discount_id = p_discount AND s.persona_id = ANY (v_group) AND s.left_at IS NULL) THEN 'audience'
+            WHEN v_discount.valid_for_h IS NOT NULL
+                AND loyalty_received(v_discount, v_group) + v_discount.valid_for_h * interval '1 hour' <= p_now
+                THEN 'expired_for_you'
             WHEN NOT v_discount.reusable AND EXISTS (
-                SELECT FROM loyalty_redemption WHERE persona_id = p_persona AND discount_id = p_discount
+                SELECT FROM loyalty_redemption WHERE persona_id = ANY (v_group) AND discount_id = p_discount
                 AND state IN ('applied', 'settled')) THEN 'used'
+            WHEN EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p_account) AND EXISTS (
+                SELECT FROM loyalty_identifier i JOIN loyalty_blockedphone b ON b.account_id = p_account AND b.phone = i.value
+                WHERE i.persona_id = ANY (v_group) AND i.kind = 'phone') THEN 'blocked'
+            WHEN EXISTS (SELECT FROM loyalty_mirrorstate WHERE persona_id = ANY (v_group) AND posted <> 0) THEN 'mirror'
+            WHEN p_spend < v_discount.min_spend_cents THEN 'spend'
             WHEN v_balance < v_discount.points THEN 'points'
         END;
     END IF;
+    IF v_refused IS NULL AND v_discount.cooldown_h > 0 THEN
+        SELECT max(applied_at) + v_discount.cooldown_h * interval '1 hour' INTO v_free_at FROM loyalty_redemption
+        WHERE persona_id = ANY (v_group) AND discount_id = p_discount AND state IN ('applied', 'settled');
+        v_refused := CASE WHEN v_free_at > p_now THEN 'cooldown' END;
+    END IF;
+    IF v_refused IS NULL AND v_discount.code_kind = 'unique' THEN
+        SELECT id INTO v_code FROM loyalty_couponcode WHERE discount_id = p_discount AND redemption_id IS NULL
+        ORDER BY id LIMIT 1
+            FOR UPDATE SKIP LOCKED -- lock
+        ;
+        v_refused := CASE WHEN v_code IS NULL THEN 'no_code' END;
+    END IF;
     IF v_refused IS NOT NULL THEN
-        RETURN jsonb_build_object('refused', v_refused, 'balance', v_balance, 'price', v_discount.points);
+        RETURN jsonb_build_object('refused', v_refused, 'balance', v_balance, 'price', v_discount.points,
+                                  'free_at', v_free_at, 'min_spend', v_discount.min_spend_cents);
     END IF;
 
     INSERT INTO loyalty_redemption (account_id, public_id, persona_id, discount_id, n, transaction, channel, state, points,
                                     reverted_points, store_id, user_id, applied_at, settled_at)
-    VALUES (p_account, gen_random_uuid(), p_persona, p_discount, v_next, p_transaction, v_channel,
-            CASE WHEN v_channel = 'web' THEN 'settled' ELSE 'applied' END, v_discount.points,
+    VALUES (p_account, gen_random_uuid(), v_root, p_discount, v_next, p_transaction, v_channel,
+            CASE WHEN v_channel = 'web' THEN 'settled' ELSE 'applied' END, v_price,
             0, p_store, p_user, p_now, CASE WHEN v_channel = 'web' THEN p_now END)
     RETURNING * INTO v_found;
-    IF v_discount.points > 0 THEN
-        v_entry := loyalty_post(p_account, p_persona, 'redeem', -v_discount.points, 'redeem:' || v_found.id, NULL,
-                                v_found.id, p_user, '', '{}', p_now, p_now);
-        PERFORM loyalty_take(p_account, p_persona, v_entry, v_discount.points, NULL);
+    IF v_code IS NOT NULL THEN
+        UPDATE loyalty_couponcode SET redemption_id = v_found.id, assigned_at = p_now WHERE id = v_code;
     END IF;
-    RETURN loyalty_redeemed(v_found, v_discount.number, v_balance - v_discount.points, true);
+    IF v_price > 0 THEN
+        v_entry := loyalty_post(p_account, v_root, 'redeem', -v_price, 'redeem:' || v_found.id, NULL,
+                                v_found.id, p_user, '', '{}', p_now, p_now);
+        PERFORM loyalty_take(p_account, v_root, v_entry, v_price);
+    END IF;
+    RETURN loyalty_redeemed(v_found, v_discount, v_balance - v_price, true);
+END $$;
+
+-- A redemption that was released has met its sale after all: its points are taken once more, from what is there. What is
+-- not there is a shortfall, and counts as given back already. Answers whether it is settled with that sale now.
+CREATE OR REPLACE FUNCTION loyalty_settle_again(p_account bigint, p_redemption bigint, p_sale bigint, p_now timestamptz)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_found loyalty_redemption;
+    v_root bigint;
+    v_balance numeric;
+    v_points numeric;
+    v_takings bigint;
+    v_entry bigint;
+BEGIN
+    SELECT * INTO v_found FROM loyalty_redemption WHERE id = p_redemption AND account_id = p_account;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT coalesce(merged_into_id, id) INTO v_root FROM loyalty_persona WHERE id = v_found.persona_id;
+    v_balance := loyalty_open_wallet(p_account, v_root, p_now);
+    SELECT * INTO v_found FROM loyalty_redemption WHERE id = p_redemption;
+    IF v_found.state <> 'released' THEN
+        RETURN v_found.state = 'settled' AND v_found.sale_id = p_sale;
+    END IF;
+    -- The till used the same order or address anew meanwhile: that one is the use.
+    IF v_found.transaction <> '' AND EXISTS (
+        SELECT FROM loyalty_redemption WHERE persona_id = v_found.persona_id AND transaction = v_found.transaction
+        AND discount_id = v_found.discount_id AND state IN ('applied', 'settled') AND id <> v_found.id
+    ) THEN
+        RETURN false;
+    END IF;
+    v_points := least(v_balance, v_found.points);
+    SELECT count(*) INTO v_takings FROM loyalty_entry WHERE redemption_id = p_redemption AND kind = 'redeem';
+    IF v_points > 0 THEN
+        v_entry := loyalty_post(p_account, v_root, 'redeem', -v_points, 'redeem:' || p_redemption || ':' || v_takings, NULL,
+                                p_redemption, NULL, '', '{"why": "settled_again"}', v_found.applied_at, p_now);
+        PERFORM loyalty_take(p_account, v_root, v_entry, v_points);
+    END IF;
+    IF v_points < v_found.points THEN
+        INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, redemption_id, state, at)
+        VALUES (p_account, v_root, 'shortfall:redeem:' || p_redemption || ':' || v_takings, v_found.points - v_points,
+                p_redemption, 'open', p_now);
+    END IF;
+    UPDATE loyalty_redemption SET
+        state = 'settled', sale_id = p_sale, settled_at = p_now, ended_at = NULL, why_ended = '',
+        reverted_points = points - v_points
+    WHERE id = p_redemption;
+    RETURN true;
 END $$;

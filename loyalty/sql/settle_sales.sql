@@ -1,16 +1,36 @@
--- One posting for a sale into a locked wallet. Less than nothing cannot be taken: the rest is a shortfall.
+-- One posting for a sale into a locked wallet. Less than nothing cannot be taken: the rest is a shortfall. A rise first
+-- makes good what its own falls could not take; that part is not posted.
 CREATE OR REPLACE FUNCTION loyalty_post_sale(
     p_account bigint, p_persona bigint, p_sale bigint, p_n bigint, p_points numeric, p_explanation jsonb,
     p_expires_at timestamptz, p_cause_at timestamptz, p_now timestamptz, OUT o_points numeric, OUT o_short numeric
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_entry bigint;
+    v_short record;
+    v_netted numeric;
 BEGIN
     o_points := p_points;
     o_short := 0;
     IF p_points < 0 THEN
         SELECT -least(balance, -p_points) INTO STRICT o_points FROM loyalty_wallet WHERE persona_id = p_persona;
         o_short := o_points - p_points;
+    ELSE
+        FOR v_short IN
+            SELECT id, points - netted - collected AS missing FROM loyalty_shortfall
+            WHERE sale_id = p_sale AND redemption_id IS NULL AND key LIKE 'shortfall:' || p_sale || ':%'
+              AND state IN ('open', 'waived') AND points > netted + collected
+              AND persona_id IN (SELECT id FROM loyalty_persona WHERE id = p_persona OR merged_into_id = p_persona)
+            ORDER BY id
+        LOOP
+            EXIT WHEN o_points = 0;
+            v_netted := least(v_short.missing, o_points);
+            o_points := o_points - v_netted;
+            UPDATE loyalty_shortfall SET
+                netted = netted + v_netted,
+                state = CASE WHEN state = 'open' AND points = netted + v_netted + collected THEN 'netted' ELSE state END,
+                closed_at = CASE WHEN state = 'open' AND points = netted + v_netted + collected THEN p_now ELSE closed_at END
+            WHERE id = v_short.id;
+        END LOOP;
     END IF;
     IF o_points <> 0 THEN
         v_entry := loyalty_post(p_account, p_persona, 'earn', o_points, 'earn:' || p_sale || ':' || p_n, p_sale, NULL, NULL,
@@ -20,7 +40,7 @@ BEGIN
         INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, expires_at, created_at)
         VALUES (p_account, p_persona, v_entry, 'earn', o_points, o_points, p_expires_at, p_now);
     ELSIF o_points < 0 THEN
-        PERFORM loyalty_take(p_account, p_persona, v_entry, -o_points, p_sale);
+        PERFORM loyalty_take(p_account, p_persona, v_entry, -o_points, loyalty_sale_lots(p_sale, p_persona));
     END IF;
     IF o_short > 0 THEN
         INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, sale_id, state, at)
@@ -28,11 +48,92 @@ BEGIN
     END IF;
 END $$;
 
+-- Bring boosts to what they should be; the wallets are locked. A boost is given once to a persona and those merged into
+-- it (`posts` is odd while it is given), and again only after it was taken back with the purchase it came with.
+-- Each of p_boosts: [modifier, persona, sale or null, points, explanation, expires_at, cause_at]; points 0 takes back.
+CREATE OR REPLACE FUNCTION loyalty_settle_boosts(
+    p_account bigint, p_boosts jsonb, p_now timestamptz, OUT o_entries bigint, OUT o_points numeric, OUT o_short bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_boost record;
+    v_state loyalty_booststate;
+    v_points numeric;
+    v_missing numeric;
+    v_entry bigint;
+    v_key text;
+    v_lots bigint[];
+BEGIN
+    o_entries := 0; o_points := 0; o_short := 0;
+    FOR v_boost IN
+        SELECT (b->>0)::bigint AS modifier, (b->>1)::bigint AS persona, (b->>2)::bigint AS sale, (b->>3)::numeric AS points,
+               b->4 AS explanation, (b->>5)::timestamptz AS expires_at, (b->>6)::timestamptz AS cause_at
+        FROM jsonb_array_elements(p_boosts) b ORDER BY 2, 1, (b->>3)::numeric = 0 DESC, 7
+    LOOP
+        SELECT s.* INTO v_state FROM loyalty_booststate s JOIN loyalty_persona x ON x.id = s.persona_id
+        WHERE s.account_id = p_account AND s.modifier_id = v_boost.modifier AND s.posts % 2 = 1
+          AND (x.id = v_boost.persona OR x.merged_into_id = v_boost.persona)
+        ORDER BY s.sale_id IS DISTINCT FROM v_boost.sale, s.id LIMIT 1;
+        IF v_boost.points = 0 THEN
+            CONTINUE WHEN NOT FOUND OR v_state.sale_id IS DISTINCT FROM v_boost.sale;
+            v_points := -v_state.posted;
+        ELSE
+            CONTINUE WHEN FOUND;
+            v_points := v_boost.points;
+            INSERT INTO loyalty_booststate (account_id, modifier_id, persona_id, posted, posts, at)
+            VALUES (p_account, v_boost.modifier, v_boost.persona, 0, 0, p_now)
+            ON CONFLICT (modifier_id, persona_id) DO NOTHING;
+            SELECT * INTO STRICT v_state FROM loyalty_booststate
+            WHERE modifier_id = v_boost.modifier AND persona_id = v_boost.persona AND account_id = p_account;
+        END IF;
+        v_key := v_state.modifier_id || ':' || v_state.persona_id || ':' || v_state.posts;
+        v_missing := 0;
+        IF v_points < 0 THEN
+            SELECT -v_points - least(balance, -v_points) INTO STRICT v_missing FROM loyalty_wallet
+            WHERE persona_id = v_boost.persona;
+            v_points := v_points + v_missing;
+        END IF;
+        IF v_points <> 0 THEN
+            v_entry := loyalty_post(p_account, v_boost.persona, 'boost', v_points, 'boost:' || v_key, v_boost.sale, NULL, NULL,
+                                    '', v_boost.explanation
+                                    || CASE WHEN v_missing > 0 AND v_boost.points < 0
+                                            THEN jsonb_build_object('refused', v_missing) ELSE '{}' END,
+                                    v_boost.cause_at, p_now);
+            o_entries := o_entries + 1;
+            o_points := o_points + v_points;
+        END IF;
+        IF v_points > 0 THEN
+            INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, expires_at, created_at)
+            VALUES (p_account, v_boost.persona, v_entry, 'boost', v_points, v_points, v_boost.expires_at, p_now);
+        ELSIF v_points < 0 THEN
+            WITH RECURSIVE own AS (
+                SELECT l.id FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id
+                WHERE e.account_id = p_account
+                  AND e.key = 'boost:' || v_state.modifier_id || ':' || v_state.persona_id || ':' || (v_state.posts - 1)
+                UNION ALL
+                SELECT c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
+            )
+            SELECT array_agg(id ORDER BY id) INTO v_lots FROM own;
+            PERFORM loyalty_take(p_account, v_boost.persona, v_entry, -v_points, v_lots);
+        END IF;
+        -- Taking a gift back may find too little; a boost that takes is simply capped.
+        IF v_missing > 0 AND v_boost.points = 0 THEN
+            INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, sale_id, state, at)
+            VALUES (p_account, v_boost.persona, 'shortfall:boost:' || v_key, v_missing, v_boost.sale, 'open', p_now);
+            o_short := o_short + 1;
+        END IF;
+        UPDATE loyalty_booststate SET
+            posted = CASE WHEN v_boost.points = 0 THEN 0 ELSE v_points END,
+            sale_id = CASE WHEN v_boost.points = 0 THEN NULL ELSE v_boost.sale END,
+            posts = posts + 1, at = p_now
+        WHERE id = v_state.id;
+    END LOOP;
+END $$;
+
 -- Bring what is posted for each sale to its target. The arrays run side by side, a sale appears once.
 -- Locks, in this order for everybody: new states, known states, wallets; each by id.
 CREATE OR REPLACE FUNCTION loyalty_settle_sales(
     p_account bigint, p_now timestamptz, p_sales bigint[], p_personas bigint[], p_targets numeric[], p_bases bigint[],
-    p_explanations jsonb[], p_expires timestamptz[], p_causes timestamptz[]
+    p_explanations jsonb[], p_expires timestamptz[], p_causes timestamptz[], p_boosts jsonb DEFAULT '[]'
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v_fresh bigint[];
@@ -45,6 +146,7 @@ DECLARE
     v_posted record;
     v_n bigint;
     v_difference numeric;
+    v_boosted record;
 BEGIN
     -- A sale not seen before is written as settled; its entry follows below. A target below zero starts from 0.
     WITH fresh AS (
@@ -80,6 +182,8 @@ BEGIN
         JOIN loyalty_salestate s ON s.sale_id = t.sale
         WHERE s.sale_id = ANY (v_changed)
           AND (s.posted <> t.target OR (s.persona_id IS DISTINCT FROM t.persona AND s.posted <> 0))
+        UNION ALL
+        SELECT (b->>1)::bigint FROM jsonb_array_elements(p_boosts) b
     ) w WHERE w.persona IS NOT NULL;
     IF v_wallets IS NOT NULL THEN
         INSERT INTO loyalty_wallet (persona_id, account_id, balance)
@@ -167,6 +271,12 @@ BEGIN
                 explanation = v_sale.explanation, settled_at = p_now
             WHERE sale_id = v_sale.sale;
         END LOOP;
+    END IF;
+    IF p_boosts <> '[]' THEN
+        SELECT * INTO v_boosted FROM loyalty_settle_boosts(p_account, p_boosts, p_now);
+        v_entries := v_entries + v_boosted.o_entries;
+        v_points := v_points + v_boosted.o_points;
+        v_shortfalls := v_shortfalls + v_boosted.o_short;
     END IF;
     RETURN jsonb_build_object('entries', v_entries, 'points', v_points, 'shortfalls', v_shortfalls);
 END $$;

@@ -27,6 +27,25 @@ BEGIN
     RETURN v_balance;
 END $$;
 
+-- The same for several personas at once, in persona order: whoever touches two wallets opens both here, first.
+CREATE OR REPLACE FUNCTION loyalty_open_wallets(p_account bigint, p_personas bigint[], p_now timestamptz)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO loyalty_wallet (persona_id, account_id, balance)
+    SELECT p.id, p_account, 0 FROM unnest(p_personas) AS p (id)
+    WHERE p.id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty_wallet w WHERE w.persona_id = p.id) ORDER BY p.id
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM loyalty_wallet WHERE persona_id = ANY (p_personas) AND account_id = p_account ORDER BY persona_id
+        FOR UPDATE -- lock
+    ;
+    IF EXISTS (SELECT FROM loyalty_wallet WHERE persona_id = ANY (p_personas) AND account_id <> p_account) THEN
+        RAISE EXCEPTION 'a persona is not of account %', p_account;
+    END IF;
+    IF EXISTS (SELECT FROM loyalty_lot WHERE persona_id = ANY (p_personas) AND open AND expires_at <= p_now) THEN
+        PERFORM loyalty_expire(p_personas, p_now);
+    END IF;
+END $$;
+
 -- Post the due lots of wallets that are locked already: one entry a lot. Answers how many.
 -- A lot can fall due again (points were given back to it), so its later keys carry a count.
 CREATE OR REPLACE FUNCTION loyalty_expire(p_personas bigint[], p_now timestamptz)
@@ -67,7 +86,8 @@ END $$;
 -- Move the balance of a locked wallet and write the line that says so. Lots are the caller's next step.
 CREATE OR REPLACE FUNCTION loyalty_post(
     p_account bigint, p_persona bigint, p_kind text, p_points numeric, p_key text, p_sale bigint, p_redemption bigint,
-    p_user bigint, p_note text, p_explanation jsonb, p_cause_at timestamptz, p_now timestamptz
+    p_user bigint, p_note text, p_explanation jsonb, p_cause_at timestamptz, p_now timestamptz,
+    p_merge bigint DEFAULT NULL
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_balance numeric;
@@ -76,27 +96,39 @@ BEGIN
     UPDATE loyalty_wallet SET balance = balance + p_points
     WHERE persona_id = p_persona AND account_id = p_account RETURNING balance INTO STRICT v_balance;
     INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, sale_id, redemption_id,
-                               user_id, note, explanation, cause_at, at)
+                               merge_id, user_id, note, explanation, cause_at, at)
     VALUES (p_account, p_persona, p_kind, p_points, v_balance, p_key, p_sale, p_redemption,
-            p_user, p_note, p_explanation, p_cause_at, p_now)
+            p_merge, p_user, p_note, p_explanation, p_cause_at, p_now)
     RETURNING id INTO v_entry;
     RETURN v_entry;
 END $$;
 
--- Take points from the open lots of a locked wallet: a sale's own first when one is named, then those that
+-- The open lots of a wallet that a sale's points lie in: its own, and those they moved into with a merge.
+CREATE OR REPLACE FUNCTION loyalty_sale_lots(p_sale bigint, p_persona bigint) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE own AS (
+        SELECT l.id FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id WHERE e.sale_id = p_sale AND e.kind = 'earn'
+        UNION ALL
+        SELECT c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
+    )
+    SELECT array_agg(l.id ORDER BY l.expires_at, l.id)
+    FROM own JOIN loyalty_lot l ON l.id = own.id WHERE l.persona_id = p_persona AND l.open
+$$;
+
+-- Take points from the open lots of a locked wallet: the lots that are named first, in their order, then those that
 -- expire first, then the oldest. Draws are written in the order of taking.
-CREATE OR REPLACE FUNCTION loyalty_take(p_account bigint, p_persona bigint, p_entry bigint, p_points numeric, p_sale bigint)
-RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION loyalty_take(
+    p_account bigint, p_persona bigint, p_entry bigint, p_points numeric, p_first bigint[] DEFAULT NULL
+) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_left numeric := p_points;
     v_lots bigint[] := '{}';
     v_points numeric[] := '{}';
     v_lot record;
 BEGIN
-    IF p_sale IS NOT NULL THEN
+    IF p_first IS NOT NULL THEN
         FOR v_lot IN
-            SELECT l.id, l.remaining FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id
-            WHERE e.sale_id = p_sale AND l.persona_id = p_persona AND l.open ORDER BY l.expires_at, l.id
+            SELECT l.id, l.remaining FROM unnest(p_first) WITH ORDINALITY AS f (lot, place)
+            JOIN loyalty_lot l ON l.id = f.lot WHERE l.persona_id = p_persona AND l.open ORDER BY f.place
         LOOP
             EXIT WHEN v_left = 0;
             v_lots := v_lots || v_lot.id;

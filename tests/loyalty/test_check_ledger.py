@@ -134,9 +134,9 @@ CORRUPTIONS = {
         "UPDATE loyalty_redemption SET state = 'applied' WHERE n = 0",
         {"redemption-state"},
     ),
-    "redemption not counted": (
-        "UPDATE loyalty_redemption SET n = 7 WHERE n = 2",
-        {"redemption-count"},
+    "redemption counted out of order": (
+        "UPDATE loyalty_redemption SET n = 7 WHERE n = 1",
+        {"redemption-order"},
     ),
     "points given back to a lot they did not come from": (
         "UPDATE loyalty_draw SET lot_id = (SELECT id FROM loyalty_lot WHERE kind = 'earn' ORDER BY id LIMIT 1)"
@@ -151,7 +151,59 @@ CORRUPTIONS = {
     "shortfall lost": ("DELETE FROM loyalty_shortfall", {"sale-posted"}),
     "merged with its points": (
         "UPDATE loyalty_persona SET merged_into_id = {ben} WHERE id = {ada}",
-        {"merged-empty"},
+        {"merged-empty", "merge-rows"},
+    ),
+    "merged into somebody merged": (
+        "INSERT INTO loyalty_persona (account_id, contact_id, first_name, last_name, phone, email, merged_into_id,"
+        " created_at) SELECT account_id, gen_random_uuid(), '', '', '', '', id, now() FROM loyalty_persona"
+        " WHERE id = {ada};"
+        "UPDATE loyalty_persona SET merged_into_id = {ben} WHERE id = {ada}",
+        {"merged-once", "merged-empty", "merge-rows"},
+    ),
+    "entry of a merge alone": (
+        "INSERT INTO loyalty_merge (account_id, survivor_id, loser_id, why, value, survivor_balance, loser_balance, at,"
+        " split_at) SELECT account_id, {ben}, {ada}, 'manual', '', 0, 0, now(), now() FROM loyalty_persona"
+        " WHERE id = {ada};"
+        "UPDATE loyalty_entry SET merge_id = (SELECT max(id) FROM loyalty_merge) WHERE points = 420",
+        {"merge-pairs"},
+    ),
+    "moved lot larger than its parent": (
+        "UPDATE loyalty_lot SET from_lot_id = (SELECT id FROM loyalty_lot l ORDER BY points LIMIT 1)"
+        " WHERE id = (SELECT id FROM loyalty_lot l ORDER BY points DESC LIMIT 1)",
+        {"lot-family"},
+    ),
+    "boost says more": (
+        "INSERT INTO loyalty_modifier (account_id, name, kind, factor, points, stores, brands, categories, skus,"
+        " weekdays, with_sale, active, created_at) SELECT account_id, 'B', 'boost', 1, 5, '[]', '[]', '[]', '[]', '[]',"
+        " true, true, now() FROM loyalty_persona WHERE id = {ada};"
+        "INSERT INTO loyalty_booststate (account_id, modifier_id, persona_id, posted, posts, at)"
+        " SELECT account_id, id, {ada}, 5, 1, now() FROM loyalty_modifier",
+        {"boost-posted"},
+    ),
+    "mirror says more": (
+        "INSERT INTO integrations_customer (account_id, origin_id, external_id, first_name, last_name, phone,"
+        " phone_raw, email, email_raw, street, city, state, postal_code, country, pricing_group, disabled, merged_into,"
+        " version, changed_at) SELECT account_id, id, 'm', '', '', '', '', '', '', '', '', '', '', '', '', false, '', 0,"
+        " now()"
+        " FROM integrations_origin LIMIT 1;"
+        "INSERT INTO loyalty_mirrorstate (account_id, customer_id, persona_id, posted, posts, at)"
+        " SELECT account_id, id, {ada}, 5, 1, now() FROM integrations_customer WHERE external_id = 'm'",
+        {"mirror-posted"},
+    ),
+    "debit without a lot": (
+        "DELETE FROM loyalty_draw WHERE entry_id = (SELECT max(id) FROM loyalty_entry WHERE kind = 'redeem')",
+        {"debits-point-at-lots", "entry-parts", "lot-draws"},
+    ),
+    "code of another discount": (
+        "INSERT INTO loyalty_discount (account_id, number, internal_name, tags, reward, name, description, kind,"
+        " amount_cents, percent, points, min_spend_cents, stackable, reusable, cooldown_h, hide_redeem, code_kind,"
+        " static_code, pos_discount_id, in_store_only, rank, limited_stores, limited_audiences, created_at, updated_at)"
+        " SELECT account_id, 999, 'x', '', 'normal', 'x', '', 'flat', 100, 0, 0, 0, false, true, 0, false, 'none', '',"
+        " '', false, 1, false, false, now(), now() FROM loyalty_persona WHERE id = {ada};"
+        "INSERT INTO loyalty_couponcode (account_id, discount_id, code, redemption_id, created_at)"
+        " SELECT r.account_id, d.id, 'X', r.id, now() FROM loyalty_redemption r, loyalty_discount d"
+        " WHERE r.n = 2 AND d.number = 999 AND r.account_id = d.account_id",
+        {"coupon-once"},
     ),
     "reference into another account": (
         "ALTER TABLE loyalty_salestate DROP CONSTRAINT loyalty_salestate_persona_id_tenant;"

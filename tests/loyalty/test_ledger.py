@@ -332,11 +332,14 @@ def test_where_it_happened(shopper):
 
 
 def test_one_discount_an_order(shopper):
-    ten, five = make_discount(shopper.account), make_discount(shopper.account)
+    ten, five = (make_discount(shopper.account, stackable=True) for _ in range(2))
+    alone = make_discount(shopper.account)
     shopper.give(500)
     first = shopper.redeem(ten, transaction="T1", channel="till")
     with pytest.raises(ledger.OneDiscountPerOrder):
         shopper.redeem(five, transaction="T1", channel="till")
+    with pytest.raises(ledger.OneDiscountPerOrder):  # the POS takes several, this discount does not
+        shopper.redeem(alone, transaction="T1", channel="till", one_per_order=False)
     assert shopper.balance == 400
     assert shopper.redeem(five, transaction="T2", channel="till").created
     assert shopper.redeem(five, n=1, transaction="T1", channel="till", one_per_order=False).created
