@@ -4,7 +4,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import services
-from loyalty import checks
+from loyalty import checks, jobs
 
 
 def enqueue(run_id: int) -> None:
@@ -23,6 +23,17 @@ def check_ledgers() -> None:
     now = timezone.now()
     if checks.is_due(now=now):
         checks.check_all(now=now)
+
+
+def enqueue_job(job_id: int) -> None:
+    """The same for a job of the loyalty engine."""
+    async_task("aiqsync.tasks.run_job", job_id)
+
+
+def run_job(job_id: int) -> None:
+    """One slice of a job; the next slice is queued when there is more."""
+    if jobs.run_slice(job_id):
+        enqueue_job(job_id)
 
 
 def heartbeat() -> None:

@@ -86,6 +86,7 @@ KNOWN_UNSCOPED = {
     "loyalty/checks.py": "the nightly look is over all accounts",
     "loyalty/closes.py": "is given the account; months are closed in all of them",
     "loyalty/consent.py": "is given the account",
+    "loyalty/jobs.py": "a job names its account; the worker serves all of them",
     "loyalty/messages.py": "is given the account; the sender serves all of them",
     "loyalty/pins.py": "is given a persona",
     "loyalty/discounts.py": "is given the account",

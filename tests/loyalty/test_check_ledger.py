@@ -183,8 +183,8 @@ CORRUPTIONS = {
     "mirror says more": (
         "INSERT INTO integrations_customer (account_id, origin_id, external_id, first_name, last_name, phone,"
         " phone_raw, email, email_raw, street, city, state, postal_code, country, pricing_group, disabled, merged_into,"
-        " version, changed_at) SELECT account_id, id, 'm', '', '', '', '', '', '', '', '', '', '', '', '', false, '', 0,"
-        " now()"
+        " version, changed_at) SELECT account_id, id, 'm', '', '', '', '', '', '', '', '', '', '', '', '',"
+        " false, '', 0, now()"
         " FROM integrations_origin LIMIT 1;"
         "INSERT INTO loyalty_mirrorstate (account_id, customer_id, persona_id, posted, posts, at)"
         " SELECT account_id, id, {ada}, 5, 1, now() FROM integrations_customer WHERE external_id = 'm'",

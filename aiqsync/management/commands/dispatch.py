@@ -12,7 +12,7 @@ from django_q.tasks import async_task
 
 from aiqsync import tasks
 from integrations import services
-from loyalty import checks, closes, ledger, messages, seals
+from loyalty import checks, closes, jobs, ledger, messages, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -20,7 +20,7 @@ HOUSEKEEPING_S = 60
 
 
 class Command(BaseCommand):
-    help = "Queue syncs that are due and take over what a dead worker left."
+    help = "Queue syncs that are due, and take over the syncs and jobs that a dead worker left."
 
     def add_arguments(self, parser):
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks")
@@ -34,11 +34,13 @@ class Command(BaseCommand):
             try:
                 services.dispatch_due(enqueue=tasks.enqueue)
                 messages.deliver_due(now=timezone.now())
+                jobs.dispatch_due(enqueue=tasks.enqueue_job)
                 if time.monotonic() - kept_house > HOUSEKEEPING_S:
                     kept_house = time.monotonic()
                     services.prune(now=timezone.now())
                     ledger.expire_due(now=timezone.now())
                     keep_books()
+                    jobs.prune(now=timezone.now())
             except DatabaseError:
                 # The database is away: the next look finds it again, nothing was taken.
                 log.exception("the database did not answer")
