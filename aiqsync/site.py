@@ -133,7 +133,10 @@ MENU = [
     ("", [("Home", "home", "admin:index", "home.view")]),
     (
         "Customers",
-        [("Personas", "group", "admin:loyalty_persona_changelist", "personas.view")],
+        [
+            ("Personas", "group", "admin:loyalty_persona_changelist", "personas.view"),
+            ("Why?", "help", "admin:why", "personas.view"),
+        ],
     ),
     (
         "Marketing",

@@ -30,6 +30,19 @@ class LocationFilter(admin.SimpleListFilter):
         return queryset
 
 
+class CustomerFilter(admin.SimpleListFilter):
+    title = "customer"
+    parameter_name = "customer"
+
+    def lookups(self, request, model_admin):
+        return [("none", "No customer"), ("named", "With a customer")]
+
+    def queryset(self, request, queryset):
+        if self.value() == "none":
+            return queryset.filter(customer_id="", kind=SaleKind.SALE)
+        return queryset.exclude(customer_id="") if self.value() == "named" else queryset
+
+
 class SaleLines(TenantTabular):
     model = SaleLine
     subject = "sales"
@@ -71,11 +84,12 @@ class SaleAdmin(ReadOnlyAdmin):
     ]
     list_display_links = ["number_shown"]
     list_select_related = ["location"]
-    list_filter = ["kind", "fulfilment", LocationFilter, ("sold_at", RangeDateTimeFilter)]
+    list_filter = ["kind", "fulfilment", CustomerFilter, LocationFilter, ("sold_at", RangeDateTimeFilter)]
     ordering = ["-sold_at"]
     search_fields = ["number"]
     search_help_text = "Invoice or receipt number, as printed"
     inlines = [SaleLines]
+    change_form_before_template = "aiqsync/home/receipt.html"
     fieldsets = [
         (
             None,

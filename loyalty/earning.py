@@ -268,7 +268,11 @@ def targets(
     *, account_id: int, sale_ids: Sequence[int], rules: Rules
 ) -> list[tuple[SaleFacts, ledger.SaleTarget, Worth]]:
     """What these sales are worth by these rules, without posting; with the siblings whose worth depends on them."""
-    found = facts.read(account_id, sale_ids, rules)
+    return judge(facts.read(account_id, sale_ids, rules), rules)
+
+
+def judge(found: list[SaleFacts], rules: Rules) -> list[tuple[SaleFacts, ledger.SaleTarget, Worth]]:
+    """Pure: each of these sales with what it is worth among the others."""
     if rules.counts_visits:
         paid = {sale.sale_id for sale in found if worth_of(sale, rules).base_cents > 0}
         found = facts.number_visits(found, rules.zone, paid)

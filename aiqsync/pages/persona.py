@@ -1,33 +1,25 @@
-"""One shopper: balance, timeline, sales, sources, redemptions, and what staff may do about them."""
+"""What staff do about one shopper's points: adjust, enrol, redeem by hand, give back. The page is `persona_page.py`."""
 
 import uuid
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST
 
 from aiqsync.accounts import audit
-from aiqsync.accounts.roles import Role, may
+from aiqsync.accounts.roles import Role
 from aiqsync.accounts.templatetags import iq
-from aiqsync.accounts.tenancy import current_account_id
-from integrations.models import Sale
-from loyalty import earning, ledger, personas, wallet
-from loyalty.models import Discount, Enrolment, Entry, EntryKind, Ground, Persona, Redemption, RedemptionState, Source
-
-ENTRIES_A_PAGE = 25
-SALES_SHOWN = 15
-REDEMPTIONS_SHOWN = 15
+from loyalty import ledger, personas, profile
+from loyalty.models import Discount, Ground, Persona, Redemption, RedemptionState
 
 
 def turnable(role: str) -> tuple[str, ...]:
@@ -52,6 +44,7 @@ class AdjustForm(forms.Form):
         error_messages={"required": "Say why: it is shown in the timeline."},
         widget=forms.TextInput(attrs={"class": "iq-input", "placeholder": "Birthday, wrong sale, ..."}),
     )
+    investigate = forms.BooleanField(label="Somebody is still looking into it", required=False)
     token = forms.UUIDField(widget=forms.HiddenInput)
 
     def clean_points(self) -> Decimal:
@@ -59,6 +52,20 @@ class AdjustForm(forms.Form):
         if not points:
             raise forms.ValidationError("Zero points change nothing.")
         return points
+
+
+class PartForm(forms.Form):
+    """How much of a redemption comes back; empty: all of it. `token` makes one sheet one entry."""
+
+    points = forms.DecimalField(max_digits=12, decimal_places=2, min_value=Decimal("0.01"), required=False)
+    token = forms.UUIDField(required=False)
+
+    def asked(self, public_id: uuid.UUID) -> dict:
+        points = self.cleaned_data["points"]
+        if points is None:
+            return {}
+        token = self.cleaned_data["token"]
+        return {"points": points, "key": f"revert:{public_id}:{token}" if token else None}
 
 
 class EnrolForm(forms.Form):
@@ -72,15 +79,6 @@ class EnrolForm(forms.Form):
 def today() -> date:
     """Today in the account's time zone, which the admin has activated."""
     return timezone.localdate()
-
-
-@require_GET
-def show(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
-    persona = get_object_or_404(Persona.objects.select_related("merged_into"), contact_id=contact_id)
-    if persona.merged_into:
-        messages.info(request, "This record was merged: you see the one it became part of.")
-        return _to(persona.merged_into)
-    return _page(request, persona)
 
 
 @require_POST
@@ -104,6 +102,8 @@ def adjust(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
             if posted.created:
                 detail = {"points": str(points), "note": note, "balance": str(posted.balance)}
                 _record(request, "points.adjusted", persona, detail)
+                if form.cleaned_data["investigate"]:
+                    _investigated(request, persona, note)
     except ledger.NotEnoughPoints as error:
         form.add_error("points", f"The balance is {iq.points(error.balance)}: no more than that can be taken.")
         return _page(request, persona, adjusting=form)
@@ -125,6 +125,8 @@ def enrol(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         return _page(request, persona, enrolling=form)
     from_date = form.cleaned_data["from_date"]
+    if "preview" in request.POST:  # what that day would credit, before anybody enrols
+        return HttpResponseRedirect(f"{_to(persona).url}?from={from_date.isoformat()}#enrol")
     with transaction.atomic():
         new = personas.enrol(
             persona=persona, ground=Ground.STAFF, from_date=from_date, now=timezone.now(), user=request.user
@@ -186,20 +188,32 @@ def to_type(discount: Discount) -> str:
 @require_POST
 def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID) -> HttpResponse:
     persona = _living(contact_id)
-    redemption = get_object_or_404(Redemption.objects.select_related("discount"), public_id=public_id, persona=persona)
+    redemption = get_object_or_404(
+        Redemption.objects.select_related("discount").filter(Q(persona=persona) | Q(persona__merged_into=persona)),
+        public_id=public_id,
+    )
     if redemption.state == RedemptionState.SETTLED and redemption.state not in turnable(request.membership.role):
         raise PermissionDenied
-    with transaction.atomic():
-        back = ledger.revert(
-            account_id=persona.account_id,
-            redemption_public_id=public_id,
-            now=timezone.now(),
-            user_id=request.user.pk,
-            note="Given back on the persona page",
-        )
-        if back.created:
-            detail = {"points": str(back.points), "redemption": str(public_id)}
-            _record(request, "redemption.given_back", persona, detail)
+    part = PartForm(request.POST)
+    if not part.is_valid():
+        messages.error(request, "Say how many points to give back, as 50 or 12.50; nothing was given back.")
+        return _to(persona)
+    try:
+        with transaction.atomic():
+            back = ledger.revert(
+                account_id=persona.account_id,
+                redemption_public_id=public_id,
+                now=timezone.now(),
+                user_id=request.user.pk,
+                note="Given back on the persona page",
+                **part.asked(public_id),
+            )
+            if back.created:
+                detail = {"points": str(back.points), "redemption": str(public_id)}
+                _record(request, "redemption.given_back", persona, detail)
+    except ledger.NothingToRevert as error:
+        messages.error(request, f"{iq.points(error.left)} points can be given back, no more. Nothing was given back.")
+        return _to(persona)
     if back.created:
         messages.success(
             request,
@@ -211,8 +225,24 @@ def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID)
     return _to(persona)
 
 
+def _investigated(request: HttpRequest, persona: Persona, note: str) -> None:
+    try:
+        profile.investigate(
+            account_id=persona.account_id, persona_id=persona.pk, note=note, user=request.user, now=timezone.now()
+        )
+    except profile.UnderInvestigation:
+        return  # the open one goes on; the adjustment's note stands in the timeline
+    _record(request, "investigation.opened", persona, {"note": note})
+
+
 def _living(contact_id: uuid.UUID) -> Persona:
-    return get_object_or_404(Persona, contact_id=contact_id, merged_into=None)
+    return get_object_or_404(Persona, contact_id=contact_id, merged_into=None, erased_at=None)
+
+
+def _page(request: HttpRequest, persona: Persona, **sheets) -> HttpResponse:
+    from . import persona_page  # it shows this module's forms
+
+    return persona_page.page(request, persona, **sheets)
 
 
 def _to(persona: Persona) -> HttpResponse:
@@ -223,84 +253,3 @@ def _record(request: HttpRequest, act: str, persona: Persona, detail: dict) -> N
     audit.record(
         act=act, target=str(persona), user=request.user, detail=detail | {"contact_id": str(persona.contact_id)}
     )
-
-
-def _page(
-    request: HttpRequest,
-    persona: Persona,
-    adjusting: AdjustForm | None = None,
-    enrolling: EnrolForm | None = None,
-) -> HttpResponse:
-    now, account_id, role = timezone.now(), current_account_id(), request.membership.role
-    sources = list(Source.objects.filter(persona=persona).select_related("customer__origin").order_by("id")[:20])
-    shown = wallet.show(account_id=account_id, persona_id=persona.pk, now=now)
-    entries = Paginator(
-        Entry.objects.filter(persona=persona).select_related("sale", "user", "redemption__discount").order_by("-id"),
-        ENTRIES_A_PAGE,
-    ).get_page(request.GET.get("page"))
-    redemptions = list(
-        Redemption.objects.filter(persona=persona)
-        .select_related("discount", "store", "sale", "user")
-        .order_by("-applied_at")[:REDEMPTIONS_SHOWN]
-    )
-    context = {
-        **admin.site.each_context(request),
-        "title": str(persona),
-        "persona": persona,
-        "currency": request.membership.account.currency,
-        "now": now,
-        "balance": ledger.spendable_points(account_id, persona.pk, now),
-        "expiring": ledger.next_to_expire(account_id, persona.pk, now),
-        "wallet": shown,
-        "enrolment": Enrolment.objects.filter(persona=persona).select_related("user").order_by("id").first(),
-        "entries": entries,
-        "timeline": [_line(entry) for entry in entries],
-        "sources": sources,
-        "sales": _sales(sources),
-        "open_redemption": any(r.state == RedemptionState.APPLIED for r in redemptions),
-        "redemptions": redemptions,
-        "turnable": turnable(role),
-        "may_redeem": may(role, "redemptions.redeem"),
-        "may_adjust": may(role, "points.adjust"),
-        "may_enrol": may(role, "personas.change"),
-        "may_give_back": may(role, "redemptions.revert"),
-        "may_see_sales": may(role, "sales.view"),
-        "adjust_form": adjusting or AdjustForm(initial={"token": uuid.uuid4()}),
-        "enrol_form": enrolling or EnrolForm(initial={"from_date": today()}),
-        "adjust_open": adjusting is not None,
-        "enrol_open": enrolling is not None,
-    }
-    status = 422 if adjusting or enrolling else 200
-    return TemplateResponse(request, "aiqsync/persona/page.html", context, status=status)
-
-
-def _line(entry: Entry) -> dict:
-    """An entry with its reason as a sentence."""
-    why = earning.sentence(entry.explanation) if entry.explanation else ""
-    if entry.redemption_id and entry.redemption:
-        why = why or str(entry.redemption.discount)
-    if entry.kind == EntryKind.EARN and entry.points < 0 and not entry.note:
-        why = f"Correction of the sale's points. {why}"
-    late = entry.cause_at is not None and entry.at - entry.cause_at > timedelta(days=1)
-    return {"entry": entry, "why": why, "late": late}
-
-
-def _sales(sources: list[Source]) -> list[Sale]:
-    """The latest sales of these sources' customers, each with its store by today's mapping."""
-    if not sources:
-        return []
-    whose = Q()
-    for source in sources:
-        whose |= Q(origin_id=source.customer.origin_id, customer_id=source.customer.external_id)
-    sales = list(
-        Sale.objects.filter(whose)
-        .select_related("state", "location")
-        .prefetch_related("location__mappings__store")
-        .order_by("-sold_at")[:SALES_SHOWN]
-    )
-    for sale in sales:
-        mappings = sale.location.mappings.all() if sale.location else ()
-        sale.store = next((mapping.store for mapping in mappings), None)
-        sale.points = sale.state.posted if hasattr(sale, "state") else None
-        sale.why = earning.sentence(sale.state.explanation) if hasattr(sale, "state") else ""
-    return sales

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import persona, programme, reports, switching
+from . import persona, persona_page, persona_people, programme, reports, switching, why
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
@@ -12,7 +12,7 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
     view = "personas.view"
     return [
         page("settings/loyalty/", programme.edit, "programme", "programme.view", "programme.change"),
-        page(one, persona.show, "persona", view, view),
+        page(one, persona_page.show, "persona", view, view),
         page(one + "adjust/", persona.adjust, "persona-adjust", "points.adjust", "points.adjust"),
         page(one + "enrol/", persona.enrol, "persona-enrol", "personas.change", "personas.change"),
         page(
@@ -36,5 +36,25 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page("reports/quality/", reports.quality, "report-quality", "reports.view", "reports.view"),
         page("reports/ledger/", reports.ledger, "report-ledger", "reports.view", "reports.view"),
         page("reports/ledger/check/", reports.check_ledger, "report-check", "reports.close", "reports.close"),
+        *_people(page, one),
+        page("why/", why.ask, "why", view, view),  # what its buttons do has rights of its own
+        page("receipts/<int:sale_id>/attach/", why.attach, "receipt-attach", "points.adjust", "points.adjust"),
         *switching.patterns(site),
     ]
+
+
+def _people(page: Callable[..., URLPattern], one: str) -> list[URLPattern]:
+    """Who a persona is: all of it asks for the same right."""
+    change = "personas.change"
+    routes = [
+        ("recompute/", persona_people.recompute, "persona-recompute"),
+        ("store/", persona_people.favourite_store, "persona-store"),
+        ("archive/", persona_people.archive, "persona-archive"),
+        ("investigate/", persona_people.investigate, "persona-investigate"),
+        ("merges/<int:merge_id>/split/", persona_people.split, "persona-split"),
+        ("sources/<int:source_id>/detach/", persona_people.detach, "persona-detach"),
+        ("shared/", persona_people.mark_shared, "persona-shared"),
+        ("audience/", persona_people.audience, "persona-audience"),
+        ("consent/", persona_people.consent, "persona-consent"),
+    ]
+    return [page(one + route, does, name, change, change) for route, does, name in routes]

@@ -79,7 +79,13 @@ class Persona(TenantModel):
             models.Index(fields=["account", "email"], name="persona_email"),
             models.Index(F("account"), OpClass(F("name_key"), name="varchar_pattern_ops"), name="persona_name"),
             models.Index(F("account"), OpClass(F("surname_key"), name="varchar_pattern_ops"), name="persona_surname"),
-            models.Index(fields=["account", "-last_seen_at"], name="persona_seen", condition=Q(merged_into=None)),
+            models.Index(
+                F("account"),
+                F("last_seen_at").desc(nulls_last=True),
+                F("id").desc(),
+                name="persona_seen",
+                condition=Q(merged_into=None),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -266,4 +272,7 @@ class Investigation(TenantModel):
     outcome = models.CharField(max_length=300, blank=True)
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["persona"], condition=Q(closed_at=None), name="investigation_one_open")
+        ]
         indexes = [models.Index(fields=["account", "-at"], name="investigation_open", condition=Q(closed_at=None))]

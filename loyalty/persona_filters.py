@@ -1,0 +1,159 @@
+"""The filters of the personas list. Each narrows by something with an index, or is bounded by the list's own limit."""
+
+from datetime import timedelta
+
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from integrations.models import Origin
+from stores.models import Store
+
+from .models import Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
+
+AT_LEAST = (1, 100, 500, 1000, 5000)
+WITHIN = (7, 30, 90, 365)
+CHOICES = 200  # stores or audiences offered
+
+
+class Filter(admin.SimpleListFilter):
+    """One choice of a few; what is not among them filters nothing."""
+
+    def chosen(self) -> str:
+        value = self.value() or ""
+        return value if value in {str(key) for key, _ in self.lookup_choices} else ""
+
+
+class MemberFilter(Filter):
+    """Archived ones are left out unless they are asked for."""
+
+    title = "loyalty"
+    parameter_name = "member"
+
+    def lookups(self, request, model_admin):
+        return [("yes", "Members"), ("no", "Not enrolled"), ("archived", "Archived")]
+
+    def queryset(self, request, queryset):
+        if self.chosen() == "archived":
+            return queryset.exclude(archived_at=None)
+        queryset = queryset.filter(archived_at=None)
+        if self.chosen():
+            queryset = queryset.filter(member_from__isnull=self.chosen() == "no")
+        return queryset
+
+
+class PlatformFilter(Filter):
+    title = "sourced from"
+    parameter_name = "source"
+
+    def lookups(self, request, model_admin):
+        platforms = Origin.objects.order_by("platform").values_list("platform", flat=True).distinct()
+        return [(name, name.capitalize()) for name in platforms] + [("none", "Here or the API")]
+
+    def queryset(self, request, queryset):
+        if not self.chosen():
+            return queryset
+        # Sources stay with the row they were matched to: those merged into this one count as this one's.
+        found = Source.objects.filter(Q(persona=OuterRef("pk")) | Q(persona__merged_into=OuterRef("pk")))
+        if self.chosen() == "none":
+            return queryset.filter(~Exists(found))
+        return queryset.filter(Exists(found.filter(customer__origin__platform=self.chosen())))
+
+
+# The one chosen by hand, else the mapped store with most paid visits, ties to the latest (`profile.most_visited`).
+_FAVOURITE = """
+coalesce(loyalty_persona.favourite_store_id, (
+    SELECT m.store_id FROM loyalty_salestate st
+    JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
+    JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
+    WHERE st.persona_id = loyalty_persona.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1))
+"""
+
+
+class StoreFilter(Filter):
+    title = "favourite store"
+    parameter_name = "store"
+
+    def lookups(self, request, model_admin):
+        return [(str(pk), name) for pk, name in Store.objects.values_list("pk", "name")[:CHOICES]]
+
+    def queryset(self, request, queryset):
+        if not self.chosen():
+            return queryset
+        return queryset.alias(favourite=RawSQL(_FAVOURITE, ())).filter(favourite=int(self.chosen()))
+
+
+class SeenFilter(Filter):
+    title = "last seen"
+    parameter_name = "seen"
+
+    def lookups(self, request, model_admin):
+        within = [(str(days), "Within a year" if days == 365 else f"Within {days} days") for days in WITHIN]
+        return [*within, ("never", "Never")]
+
+    def queryset(self, request, queryset):
+        if self.chosen() == "never":
+            return queryset.filter(last_seen_at=None)
+        if self.chosen():
+            return queryset.filter(last_seen_at__gte=timezone.now() - timedelta(days=int(self.chosen())))
+        return queryset
+
+
+class PointsFilter(Filter):
+    title = "points"
+    parameter_name = "points"
+
+    def lookups(self, request, model_admin):
+        return [(str(points), f"At least {points:,}") for points in AT_LEAST]
+
+    def queryset(self, request, queryset):
+        return queryset.filter(wallet__balance__gte=int(self.chosen())) if self.chosen() else queryset
+
+
+class AudienceFilter(Filter):
+    title = "audience"
+    parameter_name = "audience"
+
+    def lookups(self, request, model_admin):
+        audiences = Audience.objects.filter(archived_at=None).values_list("pk", "name")
+        return [(str(pk), name) for pk, name in audiences[:CHOICES]]
+
+    def queryset(self, request, queryset):
+        if not self.chosen():
+            return queryset
+        stays = AudienceMember.objects.filter(audience=int(self.chosen()), persona=OuterRef("pk"), left_at=None)
+        return queryset.filter(Exists(stays))
+
+
+class OpenFilter(Filter):
+    title = "to look at"
+    parameter_name = "open"
+
+    def lookups(self, request, model_admin):
+        return [
+            ("redemption", "Open redemption"),
+            ("investigation", "Under investigation"),
+            ("no_phone", "No phone"),
+            ("no_email", "No e-mail"),
+            ("neither", "Neither phone nor e-mail"),
+        ]
+
+    def queryset(self, request, queryset):
+        match self.chosen():
+            case "redemption":
+                applied = Redemption.objects.filter(state=RedemptionState.APPLIED)
+                return queryset.filter(pk__in=applied.values(root=Coalesce("persona__merged_into", "persona")))
+            case "investigation":
+                return queryset.filter(pk__in=Investigation.objects.filter(closed_at=None).values("persona"))
+            case "no_phone":
+                return queryset.filter(phone="")
+            case "no_email":
+                return queryset.filter(email="")
+            case "neither":
+                return queryset.filter(phone="", email="")
+        return queryset
+
+
+ALL = [MemberFilter, PlatformFilter, StoreFilter, SeenFilter, PointsFilter, AudienceFilter, OpenFilter]

@@ -1,0 +1,190 @@
+"""Whom does this mean? One verb for the personas list and for Why?: a phone, an e-mail, a name, an id, a receipt.
+
+Whole values by their index, names by their beginning; nothing is searched in the middle of a word. What was merged,
+archived or erased is never just missing: it comes back with the sentence that says so.
+"""
+
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Q
+
+from integrations.models import Suppression
+from integrations.services import e164, email_of
+
+from .models.people import ACCENTED, PLAIN
+
+LONGEST = 200
+MOST = 500  # a number shared by more people is looked at in the list of suspect numbers
+_FOLD = str.maketrans(ACCENTED, PLAIN)
+
+WHY_MERGED = {
+    "phone": "because both bear the phone",
+    "email": "because both bear the e-mail",
+    "name_birth": "because name and birth date are the same",
+    "government_id": "because both bear the same government id",
+    "medical_id": "because both bear the same medical id",
+    "pos": "because the POS merged the two records",
+    "manual": "by hand",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A persona's row that bears the term. `by`: contact, phone, email, record, sale."""
+
+    by: str
+    persona_id: int | None  # None: a sale that is nobody's
+    contact_id: uuid.UUID | None
+    name: str
+    archived_at: datetime | None
+    erased_at: datetime | None
+    root_id: int | None  # the row it was merged into
+    root_contact_id: uuid.UUID | None
+    root_name: str
+    merged_at: datetime | None
+    merged_why: str
+    sale_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a term means. `condition` is set when it is the beginning of a name: the list then filters by it."""
+
+    term: str
+    hits: list[Hit] = field(default_factory=list)
+    condition: Q | None = None
+    suppressed: bool = False  # somebody of this phone or e-mail was erased on request
+    phone: str = ""
+    email: str = ""
+
+    @property
+    def roots(self) -> list[int]:
+        """The personas to show: those that bear the term, merges followed; neither archived nor erased ones' own."""
+        return sorted({hit.root_id or hit.persona_id for hit in self.hits if hit.persona_id})
+
+    @property
+    def gone(self) -> list[Hit]:
+        """Rows that bear the term and are no longer listed themselves, unless the row that took them over bears it."""
+        shown = {hit.persona_id for hit in self.hits if hit.root_id is None and not hit.archived_at}
+        return [
+            hit
+            for hit in self.hits
+            if hit.persona_id
+            and (hit.archived_at or hit.erased_at or hit.root_id)
+            and (hit.erased_at or hit.archived_at or hit.root_id not in shown)
+        ]
+
+
+def fold(text: str) -> str:
+    """A name as the database's generated columns have it: lower case, without accents, one space between words."""
+    return " ".join(unicodedata.normalize("NFC", text).lower().translate(_FOLD).split())
+
+
+def clean(term: str) -> str:
+    return " ".join(term.replace("\x00", "").split())[:LONGEST]
+
+
+def find(*, account_id: int, region: str, term: str) -> Found:
+    """What the term means in this account. One statement for a whole value, none for a name.
+
+    A term that could be several things (a number is a phone, a POS's record, a receipt) is looked up as all of them.
+    """
+    term = clean(term)
+    if term.lower().startswith("merge:"):
+        found = find(account_id=account_id, region=region, term=term[6:])
+        return Found(term, [hit for hit in found.hits if hit.root_id], suppressed=found.suppressed)
+    if not term:
+        return Found(term)
+    if contact := contact_of(term):
+        return Found(term, _look(account_id, contact=contact))
+    if "@" in term:
+        email = email_of(term) or term.lower()
+        hits = _look(account_id, email=email)
+        return Found(term, hits, suppressed=not hits and _suppressed(account_id, "email", email), email=email)
+    phone = e164(term, region)
+    number = term.lstrip("#").strip()
+    hits = _look(account_id, phone=phone, number=number)
+    if hits or phone:
+        erased = not hits and bool(phone) and _suppressed(account_id, "phone", phone)
+        return Found(term, hits, suppressed=erased, phone=phone)
+    return Found(term, condition=by_name(term))
+
+
+def by_name(term: str) -> Q | None:
+    """The beginning of a name, first or last name first; None when nothing of the term can begin a name."""
+    words = fold(term.replace(",", " "))
+    if not words:
+        return None
+    found = Q(name_key__startswith=words) | Q(surname_key__startswith=words)
+    first, _, rest = words.partition(" ")
+    if rest:
+        # "ad mo", the beginnings of both: each condition alone has its index, so the two meet in a bitmap.
+        found |= Q(name_key__startswith=first, surname_key__startswith=rest)
+        found |= Q(name_key__startswith=rest, surname_key__startswith=first)
+    return found
+
+
+def contact_of(term: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(term)
+    except ValueError:
+        return None
+
+
+_CONTACT = """SELECT p.id, 'contact' AS by, NULL::bigint AS sale FROM loyalty_persona p
+              WHERE p.account_id = %(account)s AND p.contact_id = %(contact)s"""
+_IDENTIFIER = """SELECT i.persona_id AS id, '{0}' AS by, NULL::bigint AS sale FROM loyalty_identifier i
+                 WHERE i.account_id = %(account)s AND i.kind = '{0}' AND i.value = %({0})s
+                 UNION SELECT p.id, '{0}', NULL FROM loyalty_persona p
+                 WHERE p.account_id = %(account)s AND p.{0} = %({0})s"""
+_RECORD = """SELECT s.persona_id AS id, 'record' AS by, NULL::bigint AS sale FROM integrations_origin o
+             JOIN integrations_customer c ON c.origin_id = o.id AND c.external_id = %(number)s
+             JOIN loyalty_source s ON s.customer_id = c.id WHERE o.account_id = %(account)s"""
+# Exact, and once more in capitals: a receipt is typed as it is read aloud.
+_SALE = """SELECT st.persona_id AS id, 'sale' AS by, s.id AS sale FROM (
+               SELECT n.id FROM integrations_sale n
+               WHERE n.account_id = %(account)s AND n.number IN (%(number)s, upper(%(number)s))
+               UNION SELECT r.id FROM integrations_sale r
+               WHERE r.account_id = %(account)s AND r.receipt IN (%(number)s, upper(%(number)s)) AND r.receipt <> ''
+           ) s LEFT JOIN loyalty_salestate st ON st.sale_id = s.id"""
+_HITS = f"""
+SELECT hit.by, p.id, p.contact_id, coalesce(nullif(trim(concat(p.first_name, ' ', p.last_name)), ''), p.phone, ''),
+       p.archived_at, p.erased_at, root.id, root.contact_id,
+       coalesce(nullif(trim(concat(root.first_name, ' ', root.last_name)), ''), root.phone, ''),
+       m.at, coalesce(m.why, ''), hit.sale
+FROM ({{}}) hit
+LEFT JOIN loyalty_persona p ON p.id = hit.id
+LEFT JOIN loyalty_persona root ON root.id = p.merged_into_id
+LEFT JOIN loyalty_merge m ON m.loser_id = p.id AND m.split_at IS NULL
+ORDER BY hit.by = 'sale', hit.sale DESC, p.id DESC LIMIT {MOST}
+"""
+
+
+def _look(account_id: int, *, contact: uuid.UUID | None = None, phone="", email="", number="") -> list[Hit]:
+    """Only the branches that are asked for are sent: each is one look into one index."""
+    asked = {"account": account_id, "contact": contact, "phone": phone, "email": email, "number": number}
+    branches = [_CONTACT] if contact else []
+    branches += [_IDENTIFIER.format(kind) for kind in ("phone", "email") if asked[kind]]
+    if number:
+        branches += [_RECORD, _SALE]
+    with connection.cursor() as cursor:
+        cursor.execute(_HITS.format(" UNION ".join(branches)), asked)
+        return [Hit(*row) for row in cursor.fetchall()]
+
+
+def _suppressed(account_id: int, kind: str, value: str) -> bool:
+    """Whether somebody of this phone or e-mail asked to be forgotten: all that is kept is a keyed digest."""
+    digest = digest_of(kind, value)
+    return bool(digest) and Suppression.unscoped.filter(account_id=account_id, kind=kind, digest=digest).exists()
+
+
+def digest_of(kind: str, value: str) -> str:
+    try:
+        from integrations import suppression
+    except ImportError:  # the floor below has no erasure yet: nobody was suppressed
+        return ""
+    return suppression.digest(kind, value)
