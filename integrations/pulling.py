@@ -21,7 +21,7 @@ from django.db import DatabaseError, DataError, OperationalError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected
+from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from aiqsync.accounts.models import Account
 
@@ -270,9 +270,9 @@ class Pull:
             except LandAgain as again:
                 if attempt == 3:
                     raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
-            except (OperationalError, DeadlockDetected) as error:
-                # Two transactions waited for each other; the one that was ended lands its page again.
-                if attempt == 3 or not isinstance(error.__cause__ or error, DeadlockDetected):
+            except (OperationalError, DeadlockDetected, SerializationFailure) as error:
+                # Two transactions waited for each other, or people were merged meanwhile: the page is landed again.
+                if attempt == 3 or not isinstance(error.__cause__ or error, (DeadlockDetected, SerializationFailure)):
                     raise
         self.renewed = time.monotonic()
         if self.report:

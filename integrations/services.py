@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db import connection as db
 from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from . import landing, registry
 from .clients import client_for
@@ -341,16 +342,24 @@ def prune(*, now: datetime, keep_days: int = 14) -> int:
     return runs
 
 
-def lock_origins(*, account_id: int) -> None:
+def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:
     """Let no page of the account land before this transaction ends.
 
     Who becomes a member while a page is open would otherwise be paid neither by the page, which saw no member, nor by
-    the enrolment, which saw no sale.
+    the enrolment, which saw no sale. `inside_a_page`: one origin is held already, so nobody is waited for; when another
+    page is open, `LandAgain` (two that waited for each other's would never end).
     """
-    with db.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM integrations_origin WHERE account_id = %s ORDER BY id FOR NO KEY UPDATE", [account_id]
-        )
+    wait = "NOWAIT" if inside_a_page else ""
+    try:
+        with transaction.atomic(), db.cursor() as cursor:
+            cursor.execute(
+                f"SELECT 1 FROM integrations_origin WHERE account_id = %s ORDER BY id FOR NO KEY UPDATE {wait}",
+                [account_id],
+            )
+    except OperationalError as error:
+        if inside_a_page and isinstance(error.__cause__, LockNotAvailable):
+            raise LandAgain from error
+        raise
 
 
 def stop_run(*, run_id: int) -> None:

@@ -1,22 +1,32 @@
 """Whose record is this? Landed customers become personas at arrival, a page at a time.
 
-Identity is the phone, then the e-mail (docs/decisions/identity.md); POS ids are sources. Identifiers are rows, and
-the database's unique constraint decides who was first: whoever loses the race starts the page again.
+Identity is the phone, then the e-mail, then what else is known (docs/decisions/identity.md); POS ids are sources.
+Identifiers are rows, and the database's unique constraint decides who was first: whoever loses the race starts the
+page again. A source belongs to the row that holds the identifier, also when that row was merged: a split finds it.
 """
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from django.db import connection
 
 from aiqsync.accounts.statistics import loaded
-from integrations.services import is_placeholder
+from integrations.services import is_placeholder, lock_origins
+
+from . import guard, merging
+from .models import IdentifierKind, Source
+from .people import fold
+
+WEIGHT = [kind.value for kind in IdentifierKind]  # the highest first
 
 
 class IdentityRace(Exception):
     """Somebody else took an identifier while this page was decided: land the page again."""
+
+
+Known = tuple[str, str]  # kind, value
 
 
 @dataclass(slots=True)
@@ -27,22 +37,61 @@ class _Customer:
     first_name: str
     last_name: str
     birth_date: date | None
-    persona: int | None = None
+    government_id: str
+    medical_id: str
+    customer_type: str
+    persona: int | None = None  # the row its source names
+    source: int | None = None
     matched_by: str = ""
+    matched_value: str = ""
     new: bool = False
+    known: list[Known] = field(default_factory=list)  # what it bears, by weight
+
+
+@dataclass(slots=True)
+class _People:
+    """Who holds what: `holder` of an identifier (None: shared), and the root of each row."""
+
+    holder: dict[Known, int | None]
+    root: dict[int, int]
+    held: dict[int, dict[str, set[str]]]  # by root: kind to values
+
+    def root_of(self, persona: int) -> int:
+        return self.root.get(persona, persona)
+
+    def contradict(self, one: int, other: int, kind: str) -> bool:
+        """Whether two roots bear different values of a kind that weighs more: two phones never meet by an e-mail."""
+        for higher in WEIGHT[: WEIGHT.index(kind)]:
+            mine, theirs = (self.held.get(root, {}).get(higher, set()) for root in (one, other))
+            if mine and theirs and not mine & theirs:
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    survivor: int
+    loser: int
+    kind: str
+    value: str
 
 
 def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> set[int]:
-    """Give each customer its persona. Returns the personas concerned. Eight statements a page, whatever its size."""
+    """Give each customer its persona. Returns the roots concerned. Eleven statements a page, whatever its size.
+
+    Two personas that a record shows to be one are merged, and a record whose phone is another's by now moves: both are
+    rare, and take the locks of all origins.
+    """
     if not customer_ids:
         return set()
     with connection.cursor() as cursor:
-        customers = _load(cursor, account_id, customer_ids)
-        owners = _owners(cursor, account_id, customers)
-        _follow_vendor_merges(cursor, customers)
-        found = _decide(cursor, customers, owners)
+        customers, by_name = _load(cursor, account_id, customer_ids)
+        _bear(customers, guard.notice(cursor, account_id=account_id, phones=_phones(customers), now=now), by_name)
+        people = _people(cursor, account_id, customers)
+        _follow_vendor_merges(cursor, customers, people)
+        found, wishes, moves = _decide(cursor, customers, people)
         _write_personas(cursor, account_id, [c for c in customers if c.new], now)
-        _write_identifiers(cursor, account_id, found, owners, now)
+        _write_identifiers(cursor, account_id, found, now)
         _write_sources(cursor, account_id, customers, now)
         loaded(
             cursor,
@@ -53,116 +102,220 @@ def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> set
             "loyalty_wallet",
         )
         _refresh(cursor, account_id, [c.pk for c in customers if not c.new])
-    return {c.persona for c in customers if c.persona is not None}
+    if wishes or moves:
+        _act(account_id, wishes, moves, now)
+    return {people.root_of(c.persona) for c in customers if c.persona is not None}
 
 
-def _load(cursor, account_id: int, ids: Sequence[int]) -> list[_Customer]:
+def _phones(customers: Iterable[_Customer]) -> list[str]:
+    return sorted({c.phone for c in customers if c.phone})
+
+
+def _load(cursor, account_id: int, ids: Sequence[int]) -> tuple[list[_Customer], bool]:
+    """The customers, and whether name and birth date make one person here."""
     cursor.execute(
-        """SELECT c.id, c.phone, c.email, c.first_name, c.last_name, c.birth_date,
-                  coalesce(p.merged_into_id, s.persona_id)
-           FROM integrations_customer c
-           LEFT JOIN loyalty_source s ON s.customer_id = c.id
-           LEFT JOIN loyalty_persona p ON p.id = s.persona_id
-           WHERE c.account_id = %s AND c.id = ANY(%s) ORDER BY c.id""",
+        """SELECT c.id, c.phone, c.email, c.first_name, c.last_name, c.birth_date, c.government_id, c.medical_id,
+                  c.customer_type, s.persona_id, s.id,
+                  (SELECT merge_by_name FROM loyalty_programme WHERE account_id = c.account_id)
+           FROM integrations_customer c LEFT JOIN loyalty_source s ON s.customer_id = c.id
+           WHERE c.account_id = %s AND c.id = ANY(%s) AND c.erased_at IS NULL ORDER BY c.id""",
         [account_id, list(ids)],
     )
-    rows = [_Customer(*row, matched_by="known" if row[6] else "") for row in cursor.fetchall()]
-    for customer in rows:
-        if customer.phone and is_placeholder(customer.phone):
-            customer.phone = ""  # a number of one repeated digit identifies nobody
-    return rows
+    rows = cursor.fetchall()
+    found = [_Customer(*row[:11], matched_by="known" if row[9] else "") for row in rows]
+    return found, bool(rows and rows[0][11])
 
 
-def _owners(cursor, account_id: int, customers: Iterable[_Customer]) -> dict[tuple[str, str], int | None]:
-    """Who holds each identifier: a persona, or None for a shared one."""
-    wanted = sorted({v for c in customers for v in (("phone", c.phone), ("email", c.email)) if v[1]})
-    if not wanted:
-        return {}
+def _bear(customers: Iterable[_Customer], suspect: set[str], by_name: bool) -> None:
+    """What each record can be known by. A suspect number, or one of one repeated digit, identifies nobody."""
+    for c in customers:
+        name = fold(f"{c.first_name} {c.last_name}")
+        values = {
+            IdentifierKind.PHONE: "" if c.phone in suspect or (c.phone and is_placeholder(c.phone)) else c.phone,
+            IdentifierKind.EMAIL: c.email,
+            IdentifierKind.NAME_BIRTH: f"{name}|{c.birth_date}"[:254] if by_name and name and c.birth_date else "",
+            IdentifierKind.GOVERNMENT_ID: c.government_id,
+            IdentifierKind.MEDICAL_ID: c.medical_id,
+        }
+        c.known = [(kind.value, value) for kind, value in values.items() if value]
+
+
+def _people(cursor, account_id: int, customers: Sequence[_Customer]) -> _People:
+    """Who holds each identifier that the page bears, their roots, and what all of those hold."""
+    wanted = sorted({known for c in customers for known in c.known})
+    mine = sorted({c.persona for c in customers if c.persona})
     cursor.execute(
-        """SELECT i.kind, i.value, CASE WHEN i.shared THEN NULL ELSE coalesce(p.merged_into_id, p.id) END
-           FROM unnest(%s::text[], %s::text[]) w(kind, value)
-           JOIN loyalty_identifier i ON i.account_id = %s AND i.kind = w.kind AND i.value = w.value
-           JOIN loyalty_persona p ON p.id = i.persona_id""",
-        [[w[0] for w in wanted], [w[1] for w in wanted], account_id],
+        """WITH wanted AS (SELECT * FROM unnest(%(kinds)s::text[], %(values)s::text[]) w(kind, value)),
+                hit AS (SELECT i.kind, i.value, i.persona_id, i.shared FROM wanted w
+                        JOIN loyalty_identifier i
+                        ON i.account_id = %(account)s AND i.kind = w.kind AND i.value = w.value),
+                root AS (SELECT DISTINCT coalesce(p.merged_into_id, p.id) AS id FROM loyalty_persona p
+                         WHERE p.id IN (SELECT persona_id FROM hit) OR p.id = ANY(%(mine)s))
+           SELECT 'hit', kind, value, persona_id, shared, NULL FROM hit
+           UNION ALL
+           SELECT 'held', i.kind, i.value, p.id, i.shared, root.id
+           FROM root JOIN loyalty_persona p ON p.id = root.id OR p.merged_into_id = root.id
+           LEFT JOIN loyalty_identifier i ON i.persona_id = p.id""",
+        {
+            "kinds": [w[0] for w in wanted],
+            "values": [w[1] for w in wanted],
+            "account": account_id,
+            "mine": mine,
+        },
     )
-    owners: dict[tuple[str, str], int | None] = {}
-    for kind, value, persona in cursor.fetchall():
-        # Shared anywhere is shared: a phone of a family identifies none of them.
-        owners[kind, value] = None if (kind, value) in owners else persona
-    return owners
+    people = _People({}, {}, {})
+    for what, kind, value, persona, shared, root in cursor.fetchall():
+        if what == "hit":
+            # Shared anywhere is shared: a phone of a family identifies none of them.
+            people.holder[kind, value] = None if shared or (kind, value) in people.holder else persona
+        else:
+            people.root[persona] = root
+            if kind and not shared:
+                people.held.setdefault(root, {}).setdefault(kind, set()).add(value)
+    return people
 
 
-def _follow_vendor_merges(cursor, customers: Sequence[_Customer]) -> None:
+def _follow_vendor_merges(cursor, customers: Sequence[_Customer], people: _People) -> None:
     """A customer that the POS merged into another, and that is new to us, belongs to the other's persona."""
     fresh = [c for c in customers if c.persona is None]
     if not fresh:
         return
     cursor.execute(
-        """SELECT c.id, coalesce(p.merged_into_id, p.id) FROM integrations_customer c
+        """SELECT c.id, p.id, coalesce(p.merged_into_id, p.id) FROM integrations_customer c
            JOIN integrations_customer into_ ON into_.origin_id = c.origin_id AND into_.external_id = c.merged_into
            JOIN loyalty_source s ON s.customer_id = into_.id JOIN loyalty_persona p ON p.id = s.persona_id
            WHERE c.id = ANY(%s) AND c.merged_into <> ''""",
         [[c.pk for c in fresh]],
     )
-    heirs = dict(cursor.fetchall())
+    heirs = {pk: (persona, root) for pk, persona, root in cursor.fetchall()}
     for customer in fresh:
         if customer.pk in heirs:
-            customer.persona, customer.matched_by = heirs[customer.pk], "merged_in_pos"
+            customer.persona, root = heirs[customer.pk]
+            customer.matched_by = "merged_in_pos"
+            people.root[customer.persona] = root
 
 
 def _decide(
-    cursor, customers: Sequence[_Customer], owners: dict[tuple[str, str], int | None]
-) -> list[tuple[int, str, str]]:
-    """Fill in each customer's persona; returns the identifiers to write: (persona, kind, value)."""
-    # Which phones the personas found by e-mail already have: two different phones never meet through an e-mail.
-    by_email = sorted({p for c in customers if c.email and (p := owners.get(("email", c.email)))})
-    cursor.execute(
-        "SELECT persona_id, value FROM loyalty_identifier WHERE kind = 'phone' AND persona_id = ANY(%s)", [by_email]
-    )
-    phones: dict[int, set[str]] = {}
-    for persona, value in cursor.fetchall():
-        phones.setdefault(persona, set()).add(value)
+    cursor, customers: Sequence[_Customer], people: _People
+) -> tuple[list[tuple[int, str, str]], list[_Wish], list[tuple[_Customer, int]]]:
+    """Fill in each customer's persona. Returns identifiers to write (persona, kind, value), merges and moves."""
     missing = sum(1 for c in customers if c.persona is None)
     cursor.execute(
         "SELECT nextval(pg_get_serial_sequence('loyalty_persona', 'id')) FROM generate_series(1, %s)", [missing]
     )
     free = iter([row[0] for row in cursor.fetchall()])
     found: list[tuple[int, str, str]] = []
+    wishes: list[_Wish] = []
+    moves: list[tuple[_Customer, int]] = []
     for c in customers:
-        if c.persona is None and c.phone and (persona := owners.get(("phone", c.phone))):
-            c.persona, c.matched_by = persona, "phone"
-        if c.persona is None and c.email and (persona := owners.get(("email", c.email))):
-            theirs = phones.get(persona)
-            if not c.phone or not theirs or c.phone in theirs:
-                c.persona, c.matched_by = persona, "email"
         if c.persona is None:
-            c.persona, c.matched_by, c.new = next(free), "new", True
-        for kind, value in (("phone", c.phone), ("email", c.email)):
-            if value and (kind, value) not in owners:
-                owners[kind, value] = c.persona
+            _join(c, people, free)
+        elif to := _moved(c, people):
+            moves.append((c, to))
+            continue
+        assert c.persona is not None
+        root = people.root_of(c.persona)
+        for kind, value in c.known:
+            if (kind, value) not in people.holder:
+                people.holder[kind, value] = c.persona
+                people.held.setdefault(root, {}).setdefault(kind, set()).add(value)
                 found.append((c.persona, kind, value))
-                if kind == "phone":
-                    phones.setdefault(c.persona, set()).add(value)
-    return found
+        wishes += _merges(c, root, people)
+    return found, wishes, moves
+
+
+def _join(c: _Customer, people: _People, free) -> None:
+    """The holder of the highest identifier, unless a higher one of the record contradicts; else somebody new."""
+    for kind, value in c.known:
+        holder = people.holder.get((kind, value))
+        if holder is None:
+            continue
+        theirs = people.held.get(people.root_of(holder), {})
+        higher = [known for known in c.known if WEIGHT.index(known[0]) < WEIGHT.index(kind)]
+        if any(theirs.get(k) and v not in theirs[k] for k, v in higher):
+            continue
+        c.persona, c.matched_by, c.matched_value = holder, kind, value
+        return
+    c.persona, c.matched_by, c.new = next(free), "new", True
+
+
+def _moved(c: _Customer, people: _People) -> int | None:
+    """A known record whose phone is another's by now, and which nothing else ties to where it is: to whom it goes."""
+    phone = next((known for known in c.known if known[0] == IdentifierKind.PHONE), None)
+    holder = people.holder.get(phone) if phone else None
+    if holder is None or c.persona is None or people.root_of(holder) == people.root_of(c.persona):
+        return None
+    own = people.held.get(people.root_of(c.persona), {})
+    tied = any(value in own.get(kind, ()) for kind, value in c.known if kind != IdentifierKind.PHONE)
+    return None if tied else holder
+
+
+def _merges(c: _Customer, root: int, people: _People) -> list[_Wish]:
+    """Other roots that hold something this record bears. Who holds the higher identifier survives, then the older."""
+    if c.new and len(c.known) < 2:
+        return []
+    wishes = []
+    for kind, value in c.known:
+        holder = people.holder.get((kind, value))
+        other = people.root_of(holder) if holder is not None else root
+        if other == root or people.contradict(root, other, kind):
+            continue
+        first = next((k for k, v in c.known if people.root_of(people.holder.get((k, v)) or 0) in (root, other)), kind)
+        top = next(people.root_of(people.holder[k, v] or 0) for k, v in c.known if k == first)
+        survivor, loser = (root, other) if first != kind and top == root else (min(root, other), max(root, other))
+        wishes.append(_Wish(survivor, loser, kind, value))
+    return wishes
+
+
+def _act(account_id: int, wishes: list[_Wish], moves: list[tuple[_Customer, int]], now: datetime) -> None:
+    lock_origins(account_id=account_id, inside_a_page=True)
+    gone: dict[int, int] = {}  # merged just now, and into whom
+
+    def root(persona: int) -> int:
+        while persona in gone:
+            persona = gone[persona]
+        return persona
+
+    for wish in sorted(set(wishes), key=lambda one: (one.survivor, one.loser)):
+        survivor, loser = root(wish.survivor), root(wish.loser)
+        if survivor != loser:
+            merging.merge_locked(
+                account_id=account_id, survivor_id=survivor, loser_id=loser, why=wish.kind, value=wish.value,
+                user=None, now=now,
+            )  # fmt: skip
+            gone[loser] = survivor
+    for customer, to in moves:
+        source = Source.unscoped.get(account_id=account_id, pk=customer.source)
+        merging.move_source(
+            account_id=account_id,
+            source=source,
+            to_id=to,
+            why="phone_changed",
+            value=customer.phone,
+            user=None,
+            now=now,
+        )
+        customer.persona = to
 
 
 def _write_personas(cursor, account_id: int, customers: Sequence[_Customer], now: datetime) -> None:
     if not customers:
         return
     with cursor.copy(
-        "COPY loyalty_persona (id, account_id, contact_id, first_name, last_name, phone, email, birth_date, created_at)"
-        " FROM STDIN"
+        "COPY loyalty_persona (id, account_id, contact_id, first_name, last_name, phone, email, birth_date,"
+        " customer_type, created_at) FROM STDIN"
     ) as out:
         for c in customers:
             out.write_row(
-                (c.persona, account_id, uuid.uuid4(), c.first_name, c.last_name, c.phone, c.email, c.birth_date, now)
-            )
+                (c.persona, account_id, uuid.uuid4(), c.first_name, c.last_name, c.phone, c.email, c.birth_date,
+                 c.customer_type, now)
+            )  # fmt: skip
     with cursor.copy("COPY loyalty_wallet (persona_id, account_id, balance) FROM STDIN") as out:
         for c in customers:
             out.write_row((c.persona, account_id, 0))
 
 
-def _write_identifiers(cursor, account_id: int, found: list[tuple[int, str, str]], owners, now: datetime) -> None:
+def _write_identifiers(cursor, account_id: int, found: list[tuple[int, str, str]], now: datetime) -> None:
     if not found:
         return
     found.sort(key=lambda row: (row[1], row[2]))  # one order for everybody: two pages never wait for each other
@@ -182,18 +335,25 @@ def _write_sources(cursor, account_id: int, customers: Sequence[_Customer], now:
     if not fresh:
         return
     cursor.execute(
-        """INSERT INTO loyalty_source (account_id, persona_id, customer_id, matched_by, linked_at)
-           SELECT %s, w.persona, w.customer, w.why, %s
-           FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) w(persona, customer, why)
+        """INSERT INTO loyalty_source (account_id, persona_id, customer_id, matched_by, matched_value, linked_at)
+           SELECT %s, w.persona, w.customer, w.why, w.value, %s
+           FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) w(persona, customer, why, value)
            ORDER BY w.customer ON CONFLICT (customer_id) DO NOTHING""",
-        [account_id, now, [c.persona for c in fresh], [c.pk for c in fresh], [c.matched_by for c in fresh]],
+        [
+            account_id,
+            now,
+            [c.persona for c in fresh],
+            [c.pk for c in fresh],
+            [c.matched_by for c in fresh],
+            [c.matched_value for c in fresh],
+        ],  # fmt: skip
     )
     if cursor.rowcount != len(fresh):
         raise IdentityRace
 
 
 def _refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> None:
-    """The POS is the source of truth for contact data: a persona shows its latest edited customer.
+    """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
 
     A field that is empty there keeps what we have: an invalid phone never replaces a good one.
     """
@@ -201,21 +361,24 @@ def _refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> None:
         return
     cursor.execute(
         """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
-                  email = f.email, birth_date = f.birth_date
+                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
            FROM (
-               SELECT DISTINCT ON (p.id) p.id, coalesce(nullif(c.first_name, ''), p.first_name) AS first_name,
-                      coalesce(nullif(c.last_name, ''), p.last_name) AS last_name,
-                      coalesce(nullif(c.phone, ''), p.phone) AS phone,
-                      coalesce(nullif(c.email, ''), p.email) AS email,
-                      coalesce(c.birth_date, p.birth_date) AS birth_date
+               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
+                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
+                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
+                      coalesce(nullif(c.email, ''), r.email) AS email,
+                      coalesce(c.birth_date, r.birth_date) AS birth_date,
+                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
                FROM loyalty_source touched
-               JOIN loyalty_persona p ON p.id = touched.persona_id
+               JOIN loyalty_persona own ON own.id = touched.persona_id
+               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
+               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
                JOIN loyalty_source s ON s.persona_id = p.id
                JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
                WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
-               ORDER BY p.id, c.modified_at DESC NULLS LAST, c.id DESC
+               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
            ) f
-           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date)
-                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date)""",
+           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
+                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)""",
         [account_id, list(customer_ids)],
     )

@@ -225,7 +225,8 @@ CREATE OR REPLACE FUNCTION loyalty_mirror(
     p_account bigint, p_persona bigint, p_customer bigint, p_balance numeric, p_now timestamptz
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-    v_balance numeric := loyalty_open_wallet(p_account, p_persona, p_now);
+    v_balance numeric;
+    v_root bigint;
     v_state loyalty_mirrorstate;
     v_points numeric;
     v_short numeric := 0;
@@ -233,8 +234,9 @@ DECLARE
     v_key text;
     v_lots bigint[];
 BEGIN
+    SELECT o_root, o_balance INTO v_root, v_balance FROM loyalty_open_root(p_account, p_persona, p_now);
     INSERT INTO loyalty_mirrorstate (account_id, customer_id, persona_id, posted, posts, at)
-    VALUES (p_account, p_customer, p_persona, 0, 0, p_now) ON CONFLICT (customer_id) DO NOTHING;
+    VALUES (p_account, p_customer, v_root, 0, 0, p_now) ON CONFLICT (customer_id) DO NOTHING;
     SELECT * INTO STRICT v_state FROM loyalty_mirrorstate WHERE customer_id = p_customer AND account_id = p_account
         FOR UPDATE -- lock
     ;
@@ -248,22 +250,22 @@ BEGIN
         v_points := v_points + v_short;
     END IF;
     IF v_points <> 0 THEN
-        v_entry := loyalty_post(p_account, p_persona, 'mirror', v_points, 'mirror:' || v_key, NULL, NULL, NULL, '',
+        v_entry := loyalty_post(p_account, v_root, 'mirror', v_points, 'mirror:' || v_key, NULL, NULL, NULL, '',
                                 jsonb_build_object('why', 'mirror', 'pos', p_balance), p_now, p_now);
     END IF;
     IF v_points > 0 THEN
         INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, created_at)
-        VALUES (p_account, p_persona, v_entry, 'mirror', v_points, v_points, p_now);
+        VALUES (p_account, v_root, v_entry, 'mirror', v_points, v_points, p_now);
     ELSIF v_points < 0 THEN
         SELECT array_agg(id ORDER BY id) INTO v_lots FROM loyalty_lot
-        WHERE persona_id = p_persona AND open AND kind = 'mirror';
-        PERFORM loyalty_take(p_account, p_persona, v_entry, -v_points, v_lots);
+        WHERE persona_id = v_root AND open AND kind = 'mirror';
+        PERFORM loyalty_take(p_account, v_root, v_entry, -v_points, v_lots);
     END IF;
     IF v_short > 0 THEN
         INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, state, at)
-        VALUES (p_account, p_persona, 'shortfall:mirror:' || v_key, v_short, 'open', p_now);
+        VALUES (p_account, v_root, 'shortfall:mirror:' || v_key, v_short, 'open', p_now);
     END IF;
-    UPDATE loyalty_mirrorstate SET posted = p_balance, posts = posts + 1, persona_id = p_persona, at = p_now
+    UPDATE loyalty_mirrorstate SET posted = p_balance, posts = posts + 1, persona_id = v_root, at = p_now
     WHERE id = v_state.id;
     RETURN jsonb_build_object('points', v_points, 'balance', v_balance + v_points, 'entry', v_entry, 'short', v_short);
 END $$;
@@ -284,8 +286,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN jsonb_build_object('refused', 'unknown', 'balance', 0);
     END IF;
-    SELECT coalesce(merged_into_id, id) INTO v_persona FROM loyalty_persona WHERE id = v_short.persona_id;
-    v_balance := loyalty_open_wallet(p_account, v_persona, p_now);
+    SELECT o_root, o_balance INTO v_persona, v_balance FROM loyalty_open_root(p_account, v_short.persona_id, p_now);
     SELECT * INTO v_short FROM loyalty_shortfall WHERE id = p_shortfall
         FOR UPDATE -- lock
     ;

@@ -37,7 +37,6 @@ DECLARE
     v_discount loyalty_discount;
     v_found loyalty_redemption;
     v_root bigint;
-    v_again bigint;
     v_member date;
     v_group bigint[];
     v_next bigint;
@@ -47,17 +46,7 @@ DECLARE
     v_entry bigint;
     v_code bigint;
 BEGIN
-    SELECT coalesce(merged_into_id, id) INTO v_root FROM loyalty_persona WHERE id = p_persona AND account_id = p_account;
-    LOOP
-        IF v_root IS NULL THEN
-            RAISE EXCEPTION 'persona % is not of account %', p_persona, p_account;
-        END IF;
-        v_balance := loyalty_open_wallet(p_account, v_root, p_now);
-        -- Merged or split while we waited for the wallet: another one is the right one now.
-        SELECT coalesce(merged_into_id, id) INTO v_again FROM loyalty_persona WHERE id = p_persona;
-        EXIT WHEN v_again = v_root;
-        v_root := v_again;
-    END LOOP;
+    SELECT o_root, o_balance INTO v_root, v_balance FROM loyalty_open_root(p_account, p_persona, p_now);
     SELECT member_from INTO v_member FROM loyalty_persona WHERE id = v_root;
     SELECT * INTO v_discount FROM loyalty_discount WHERE id = p_discount AND account_id = p_account;
     IF NOT FOUND THEN
@@ -199,8 +188,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    SELECT coalesce(merged_into_id, id) INTO v_root FROM loyalty_persona WHERE id = v_found.persona_id;
-    v_balance := loyalty_open_wallet(p_account, v_root, p_now);
+    SELECT o_root, o_balance INTO v_root, v_balance FROM loyalty_open_root(p_account, v_found.persona_id, p_now);
     SELECT * INTO v_found FROM loyalty_redemption WHERE id = p_redemption;
     IF v_found.state <> 'released' THEN
         RETURN v_found.state = 'settled' AND v_found.sale_id = p_sale;

@@ -27,6 +27,24 @@ BEGIN
     RETURN v_balance;
 END $$;
 
+-- The wallet of a persona's root. Merged or split while we waited for it: then another one is the right one, and is opened.
+CREATE OR REPLACE FUNCTION loyalty_open_root(p_account bigint, p_persona bigint, p_now timestamptz,
+                                             OUT o_root bigint, OUT o_balance numeric) LANGUAGE plpgsql AS $$
+DECLARE
+    v_again bigint;
+BEGIN
+    SELECT coalesce(merged_into_id, id) INTO o_root FROM loyalty_persona WHERE id = p_persona AND account_id = p_account;
+    LOOP
+        IF o_root IS NULL THEN
+            RAISE EXCEPTION 'persona % is not of account %', p_persona, p_account;
+        END IF;
+        o_balance := loyalty_open_wallet(p_account, o_root, p_now);
+        SELECT coalesce(merged_into_id, id) INTO v_again FROM loyalty_persona WHERE id = p_persona;
+        EXIT WHEN v_again = o_root;
+        o_root := v_again;
+    END LOOP;
+END $$;
+
 -- The same for several personas at once, in persona order: whoever touches two wallets opens both here, first.
 CREATE OR REPLACE FUNCTION loyalty_open_wallets(p_account bigint, p_personas bigint[], p_now timestamptz)
 RETURNS void LANGUAGE plpgsql AS $$
