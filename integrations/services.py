@@ -1,6 +1,6 @@
 """What the floors above may ask of integrations: connect, sync, stop, and the seam through which rows come up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,9 +34,9 @@ from .sink import Batch, LandAgain, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "LandAgain", "Refused", "Sink", "VendorError", "Verified", "connect", "disconnect",
-    "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "lock_origins", "reconnect",
-    "run_slice", "save_credential", "sync_now",
+    "BadCredentials", "Batch", "Evidence", "LandAgain", "Refused", "Sink", "VendorError", "Verified", "connect",
+    "disconnect", "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder", "lock_origins",
+    "read_past", "reconnect", "run_slice", "save_credential", "sync_now",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -340,6 +340,63 @@ def prune(*, now: datetime, keep_days: int = 14) -> int:
         runs = cursor.rowcount
         cursor.execute("DELETE FROM integrations_refusedrow WHERE last_at < %s", [now - timedelta(days=90)])
     return runs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Whether all sales up to a moment are known. `waiting`: what is not, as sentences for people."""
+
+    ok: bool
+    waiting: tuple[str, ...] = ()
+
+
+def read_past(*, account_id: int, moment: datetime, location_ids: Collection[int] | None = None) -> Evidence:
+    """Have the sales of these places (of all places: None) been read completely past `moment`?
+
+    A place counts as read when some credential of its origin is connected, its sales stream works and has read past the
+    moment. A source that is paused, failing, disconnected or behind is no evidence, and neither is having none.
+    """
+    states = StreamState.unscoped.filter(account_id=account_id, stream="sales").select_related(
+        "credential__connection", "credential__origin"
+    )
+    if location_ids is not None:
+        states = states.filter(credential__origin__locations__in=list(location_ids)).distinct()
+    told: dict[int, list[str]] = {}
+    good: set[int] = set()
+    for state in states:
+        origin = state.credential.origin
+        if origin is None:
+            continue
+        reason = _behind(state, moment)
+        told.setdefault(origin.pk, [])
+        if reason:
+            told[origin.pk].append(f"{registry.get(state.credential.connection.card).title}: {reason}")
+        else:
+            good.add(origin.pk)
+    if not told:
+        return Evidence(False, ("No point of sale is connected whose sales could tell.",))
+    waiting = tuple(text for origin, texts in told.items() if origin not in good for text in texts)
+    return Evidence(not waiting, waiting)
+
+
+def _behind(state: StreamState, moment: datetime) -> str:
+    """Why this stream says nothing about the moment; "" when it does."""
+    match state.credential.state:
+        case CredentialState.PAUSED:
+            return "the POS refuses the log-in; it needs attention."
+        case CredentialState.CONNECTED:
+            pass
+        case _:
+            return "it is disconnected."
+    if not state.enabled:
+        return "its sales are not being read."
+    if state.first_done_at is None or state.read_until is None:
+        return "its first sync is not finished."
+    if state.failures:
+        return "reading its sales fails at the moment."
+    if state.read_until < moment:
+        return "its sales are not read so far yet."
+    return ""
 
 
 def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:

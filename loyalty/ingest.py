@@ -33,16 +33,21 @@ def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datet
 def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> None:
     """New and changed sales earn; a refund settles its original as well; open redemptions meet their sale."""
     with connection.cursor() as cursor:
+        # A refund of a refund concerns the first sale too.
         cursor.execute(
-            """SELECT o.id FROM integrations_sale r
-               JOIN integrations_sale o ON o.origin_id = r.origin_id AND o.external_id = r.original_id
-               WHERE r.account_id = %s AND r.id = ANY(%s) AND r.original_id <> ''""",
+            """WITH o AS (
+                   SELECT o.id, o.origin_id, o.original_id FROM integrations_sale r
+                   JOIN integrations_sale o ON o.origin_id = r.origin_id AND o.external_id = r.original_id
+                   WHERE r.account_id = %s AND r.id = ANY(%s) AND r.original_id <> '')
+               SELECT id FROM o UNION
+               SELECT first.id FROM o JOIN integrations_sale first
+               ON first.origin_id = o.origin_id AND first.external_id = o.original_id WHERE o.original_id <> ''""",
             [account_id, list(sale_ids)],
         )
         originals = [row[0] for row in cursor.fetchall()]
     earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
     _seen(account_id, sale_ids)
-    reconcile.meet(account_id=account_id, sale_ids=sale_ids, now=now)
+    reconcile.meet(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
 
 
 def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
@@ -59,13 +64,21 @@ def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
 
 
 def customers_with_open_redemptions(*, origin_id: int, customers: Sequence[str]) -> set[str]:
-    """Which of these customers (external ids) have an applied redemption: their sales' details are wanted."""
+    """Which of these customers (external ids) have a redemption that their sales could still settle or undo.
+
+    Their sales' details are wanted: the feed's row names no cart discount. The group counts, and so do redemptions
+    released lately, since their sale may come late.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT DISTINCT c.external_id FROM integrations_customer c
                JOIN loyalty_source src ON src.customer_id = c.id
-               JOIN loyalty_redemption r ON r.persona_id = src.persona_id AND r.state = 'applied'
-               WHERE c.origin_id = %s AND c.external_id = ANY(%s)""",
+               JOIN loyalty_persona p ON p.id = src.persona_id
+               JOIN loyalty_persona g ON g.id = coalesce(p.merged_into_id, p.id) OR g.merged_into_id = p.merged_into_id
+                                      OR g.merged_into_id = p.id
+               JOIN loyalty_redemption r ON r.persona_id = g.id
+               WHERE c.origin_id = %s AND c.external_id = ANY(%s)
+                 AND (r.state = 'applied' OR r.state = 'released' AND r.ended_at > now() - interval '8 days')""",
             [origin_id, list(customers)],
         )
         return {row[0] for row in cursor.fetchall()}

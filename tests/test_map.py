@@ -83,6 +83,7 @@ KNOWN_UNSCOPED = {
     "integrations/clients.py": "keeps a credential's own token",
     "integrations/pulling.py": "a run names its account; the worker serves all of them",
     "integrations/services.py": "the dispatcher looks at all accounts; connect and runs are given rows, not ids",
+    "loyalty/audiences.py": "is given the account or one of its audiences; the dispatcher refreshes all",
     "loyalty/checks.py": "the nightly look is over all accounts",
     "loyalty/closes.py": "is given the account; months are closed in all of them",
     "loyalty/consent.py": "is given the account",

@@ -1,6 +1,7 @@
 """Cova's invoices to sale records: the feed's row, and the details that complete it."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -119,6 +120,7 @@ def sale_details(record: SaleRecord, payload: Any) -> SaleRecord:
     after_tax = _named(block.get("PostTax") or block.get("PostTaxDiscounts") or payload.get("PostTaxDiscounts"), sign)
     if not after_tax and not record.has_details:  # else the feed's row has them
         after_tax = [(one["name"], one["cents"]) for one in json.loads(record.discounts)]
+    before_tax = list(named)
     named += after_tax
     taken = sum(amount for _, amount in named)
 
@@ -131,7 +133,7 @@ def sale_details(record: SaleRecord, payload: Any) -> SaleRecord:
         lines=lines,
         lines_cents=goods,
         discount_cents=taken,
-        discounts=_discounts(named),
+        discounts=_discounts(before_tax, after_tax),
         tax_cents=tax,
         total_cents=total,
         net_cents=total - tax,
@@ -246,8 +248,14 @@ def _named(rows: Any, sign: int) -> list[tuple[str, int]]:
     return [(text(x.get("Name")), sign * cents(abs(number(x.get("Amount"), "Discounts")))) for x in found]
 
 
-def _discounts(named: list[tuple[str, int]]) -> str:
-    return json.dumps([{"name": name, "cents": amount} for name, amount in named]) if named else "[]"
+def _discounts(before_tax: list[tuple[str, int]], after_tax: Sequence[tuple[str, int]] | None = None) -> str:
+    """As JSON; whether each came off after tax is said where the details tell (`after_tax` given)."""
+    if after_tax is None:
+        named = [{"name": name, "cents": amount} for name, amount in before_tax]
+    else:
+        named = [{"name": name, "cents": amount, "after_tax": False} for name, amount in before_tax]
+        named += [{"name": name, "cents": amount, "after_tax": True} for name, amount in after_tax]
+    return json.dumps(named)
 
 
 def _methods(names: list[Any]) -> str:

@@ -149,12 +149,14 @@ def revert(
     user_id: int | None = None,
     note: str = "",
     why: str = "",
+    only: str | None = None,
 ) -> Reverted:
     """Give back what a redemption took, whole (the rest of it) or a part, into the lots it came from.
 
     A whole revert may be repeated; the same part twice is the same revert unless each has a key of its own. Points
     whose expiry has passed meanwhile go again at once, in an entry of their own; those of a lot that moved on by a
     merge or a split move on too. `why` (till, staff, no_sale, ...) stays with a redemption that has ended by it.
+    With `only` nothing happens unless it is still in that state, asked when nobody else can change it.
     Raises UnknownRedemption, NothingToRevert (a part larger than what is left) and KeyTaken.
     """
     if points is not None and points <= 0:
@@ -162,7 +164,7 @@ def revert(
     if to_state not in ("reverted", "released"):
         raise ValueError(f"a redemption does not end as {to_state}")
     answer = call(
-        "loyalty_revert(%s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
+        "loyalty_revert(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
         account_id,
         redemption_public_id,
         None if points is None else exact(points),
@@ -172,6 +174,7 @@ def revert(
         user_id,
         note,
         why,
+        only,
     )
     match answer.get("refused"):
         case None:

@@ -2,7 +2,7 @@
 -- Answers {redemption, points, reverted, balance, state, created} or {refused, left}.
 CREATE OR REPLACE FUNCTION loyalty_revert(
     p_account bigint, p_public_id uuid, p_points numeric, p_key text, p_state text, p_now timestamptz, p_user bigint, p_note text,
-    p_why text DEFAULT ''
+    p_why text DEFAULT '', p_only text DEFAULT NULL
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v_found loyalty_redemption;
@@ -30,6 +30,11 @@ BEGIN
     SELECT coalesce(p.merged_into_id, p.id) INTO v_root FROM loyalty_persona p WHERE p.id = v_found.persona_id;
     SELECT coalesce(sum(balance), 0) INTO v_balance FROM loyalty_wallet WHERE persona_id = v_root;
     SELECT count(*) INTO v_takings FROM loyalty_entry WHERE redemption_id = v_found.id AND kind = 'redeem';
+    IF p_only IS NOT NULL AND v_found.state <> p_only THEN
+        -- Somebody was quicker: its sale was seen, or it was given back.
+        RETURN jsonb_build_object('redemption', v_found.public_id, 'points', 0, 'reverted', v_found.reverted_points,
+                                  'balance', v_balance, 'state', v_found.state, 'created', false);
+    END IF;
     v_key := coalesce(p_key, 'revert:' || v_found.id || CASE WHEN v_takings > 1 THEN ':again' || v_takings ELSE '' END
                              || coalesce(':' || p_points::numeric(14, 2), ''));
     SELECT * INTO v_entry FROM loyalty_entry WHERE account_id = p_account AND key = v_key;

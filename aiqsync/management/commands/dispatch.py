@@ -11,8 +11,9 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from aiqsync import tasks
+from aiqsync.accounts.models import Account
 from integrations import services
-from loyalty import checks, closes, jobs, ledger, messages, seals
+from loyalty import audiences, checks, closes, earning, jobs, ledger, messages, reconcile, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -39,6 +40,7 @@ class Command(BaseCommand):
                     kept_house = time.monotonic()
                     services.prune(now=timezone.now())
                     ledger.expire_due(now=timezone.now())
+                    reconcile.release_due(now=timezone.now())
                     keep_books()
                     jobs.prune(now=timezone.now())
             except DatabaseError:
@@ -49,9 +51,12 @@ class Command(BaseCommand):
 
 
 def keep_books() -> None:
-    """Seal what is an hour old, close months that are over, and have each ledger looked at once a day."""
+    """Seal, close months, refresh audiences and give their boosts; have each ledger looked at once a day."""
     now = timezone.now()
     seals.seal_due(now=now)
     closes.close_due(now=now)
+    audiences.refresh_due(now=now)
+    for account_id in Account.objects.values_list("pk", flat=True):
+        earning.settle_audience_boosts(account_id=account_id, now=now)
     if checks.is_due(now=now):
         async_task("aiqsync.tasks.check_ledgers")

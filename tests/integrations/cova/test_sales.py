@@ -150,7 +150,7 @@ DETAILS = {
             "total_cents": 1568,
             "net_cents": 1400,
             "discount_cents": 500,
-            "discounts": '[{"name": "Loyalty 5.00 off", "cents": 500}]',
+            "discounts": '[{"name": "Loyalty 5.00 off", "cents": 500, "after_tax": false}]',
             "payments": "Debit",
         },
     ),
@@ -171,7 +171,8 @@ def test_details_keep_the_discounts_of_the_row():
     payload = sample("sale_details__plain")
     payload["Payments"]["Items"][0].update(Amount=Decimal("16.28"), RetainedAmount=Decimal("16.28"))
     found = mapping.sale_details(record, payload)
-    assert (found.net_cents, found.discount_cents, found.discounts) == (1400, 500, record.discounts)
+    assert (found.net_cents, found.discount_cents) == (1400, 500)
+    assert found.discounts == record.discounts.replace("500}", '500, "after_tax": true}')
 
 
 def test_details_of_a_sale_that_cost_nothing():

@@ -1,0 +1,201 @@
+"""Groups of shoppers: filled by their rules, and by hand. A stay has a beginning and an end, so the past stays true.
+
+Stays are of roots: who was merged is counted with whom he became. Set-based; days are cut here, not in the database.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection, transaction
+from django.db.models import Q
+
+from aiqsync.accounts.models import Account
+
+from .models import Audience, Discount, Modifier, Persona
+
+EVERY = timedelta(minutes=10)
+
+
+class InUse(Exception):
+    """The audience cannot go: the message names what uses it."""
+
+
+# A root and its group: points of its wallet, orders of its sales' states (which name the root).
+_FITS = """
+SELECT p.id FROM loyalty_persona p
+LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS orders, coalesce(sum(s.total_cents), 0) AS spent FROM loyalty_salestate st
+    JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale' WHERE st.persona_id = p.id
+) b ON %(buys)s
+WHERE p.account_id = %(account)s AND p.merged_into_id IS NULL AND p.archived_at IS NULL AND p.erased_at IS NULL
+  AND (NOT %(members)s OR p.member_from IS NOT NULL)
+  AND (%(points)s::numeric IS NULL OR coalesce(w.balance, 0) >= %(points)s)
+  AND (%(spend)s::bigint IS NULL OR b.spent >= %(spend)s)
+  AND (%(orders)s::bigint IS NULL OR b.orders >= %(orders)s)
+  AND (%(seen)s::timestamptz IS NULL OR p.last_seen_at >= %(seen)s)
+  AND (%(away)s::timestamptz IS NULL OR p.last_seen_at < %(away)s)
+  AND (%(birthdays)s::text[] IS NULL OR to_char(p.birth_date, 'MM-DD') = ANY(%(birthdays)s))
+  AND (%(type)s = '' OR coalesce(nullif(p.customer_type, ''), 'recreational') = %(type)s)
+  AND (%(store)s::bigint IS NULL OR coalesce(p.favourite_store_id, (
+        SELECT m.store_id FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
+        JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
+        WHERE st.persona_id = p.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1)) = %(store)s)
+  AND (%(group)s = '' OR EXISTS (
+        SELECT FROM loyalty_persona g JOIN loyalty_source src ON src.persona_id = g.id
+        JOIN integrations_customer c ON c.id = src.customer_id
+        LEFT JOIN integrations_pricinggroup pg ON pg.origin_id = c.origin_id AND pg.external_id = c.pricing_group
+        WHERE (g.id = p.id OR g.merged_into_id = p.id) AND lower(%(group)s) IN (lower(c.pricing_group), lower(pg.name))))
+  AND (NOT %(texts)s OR EXISTS (
+        SELECT FROM loyalty_consentstate cs WHERE cs.account_id = p.account_id AND cs.channel = 'sms'
+        AND cs.address = p.phone AND cs.state = 'in'))
+"""
+
+
+def _asked(audience: Audience, now: datetime) -> dict[str, Any]:
+    zone = ZoneInfo(Account.objects.values_list("timezone", flat=True).get(pk=audience.account_id))
+    today = now.astimezone(zone).date()
+    birthdays = None
+    if audience.birthday_within_days is not None:
+        days = [today + timedelta(days=ahead) for ahead in range(min(audience.birthday_within_days, 365) + 1)]
+        birthdays = sorted({day.strftime("%m-%d") for day in days})
+        if "02-28" in birthdays and not any(day.month == 2 and day.day == 29 for day in days):
+            birthdays.append("02-29")  # in a year without it, it is kept the day before
+    return {
+        "account": audience.account_id,
+        "members": audience.members_only,
+        "points": audience.min_points,
+        "spend": audience.min_spend_cents,
+        "orders": audience.min_orders,
+        "buys": audience.min_spend_cents is not None or audience.min_orders is not None,
+        "seen": now - timedelta(days=audience.seen_within_days) if audience.seen_within_days is not None else None,
+        "away": now - timedelta(days=audience.away_for_days) if audience.away_for_days is not None else None,
+        "birthdays": birthdays,
+        "type": audience.customer_type,
+        "store": audience.store_id,
+        "group": audience.pricing_group,
+        "texts": audience.texts,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    count: int
+    sample: list[Persona]
+
+
+def forecast(*, audience: Audience, now: datetime, sample: int = 10) -> Forecast:
+    """How many fit now by the rules, saved or not, and some of them."""
+    if not audience.by_rules:
+        return Forecast(0, [])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT count(*), (array_agg(id ORDER BY id DESC))[1:{sample:d}] FROM ({_FITS}) f", _asked(audience, now)
+        )
+        count, ids = cursor.fetchone()
+    people = Persona.unscoped.filter(account_id=audience.account_id).in_bulk(ids or [])
+    return Forecast(count, [people[pk] for pk in ids or []])
+
+
+def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
+    """Let in who fits and end the stay of who does not, those by hand aside. Returns how many came and went."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM loyalty_audience WHERE id = %s AND account_id = %s FOR UPDATE",
+            [audience.pk, audience.account_id],
+        )
+        asked = _asked(audience, now) | {"audience": audience.pk, "now": now}
+        fits = _FITS if audience.by_rules and audience.archived_at is None else "SELECT NULL::bigint AS id WHERE false"
+        cursor.execute(
+            f"""UPDATE loyalty_audiencemember a SET left_at = %(now)s
+                WHERE a.audience_id = %(audience)s AND a.left_at IS NULL
+                  AND (NOT a.by_hand AND NOT EXISTS (SELECT FROM ({fits}) f WHERE f.id = a.persona_id)
+                       OR EXISTS (SELECT FROM loyalty_persona g WHERE g.id = a.persona_id
+                                  AND (g.merged_into_id IS NOT NULL OR g.erased_at IS NOT NULL)))""",
+            asked,
+        )
+        went = cursor.rowcount
+        cursor.execute(
+            f"""INSERT INTO loyalty_audiencemember (account_id, audience_id, persona_id, by_hand, joined_at)
+                SELECT %(account)s, %(audience)s, f.id, false, %(now)s FROM ({fits}) f
+                WHERE NOT EXISTS (SELECT FROM loyalty_audiencemember a WHERE a.audience_id = %(audience)s
+                                  AND a.persona_id = f.id AND a.left_at IS NULL)""",
+            asked,
+        )
+        came = cursor.rowcount
+        Audience.unscoped.filter(pk=audience.pk).update(refreshed_at=now)
+    return came, went
+
+
+def refresh_due(*, now: datetime) -> int:
+    """Every audience, every ten minutes, whoever comes first. Returns how many were refreshed."""
+    due = Q(refreshed_at=None) | Q(refreshed_at__lte=now - EVERY)
+    done = 0
+    for audience in Audience.unscoped.filter(due, archived_at=None).order_by("pk"):
+        won = Audience.unscoped.filter(due, pk=audience.pk).update(refreshed_at=now)
+        if won:
+            refresh(audience=audience, now=now)
+            done += 1
+    return done
+
+
+def add(*, account_id: int, audience_id: int, persona_ids: Sequence[int], now: datetime) -> int:
+    """Let these in by hand; a stay by rules becomes one by hand. Returns how many are new."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE loyalty_audiencemember SET by_hand = true
+               WHERE account_id = %s AND audience_id = %s AND persona_id = ANY(%s) AND left_at IS NULL""",
+            [account_id, audience_id, list(persona_ids)],
+        )
+        cursor.execute(
+            """INSERT INTO loyalty_audiencemember (account_id, audience_id, persona_id, by_hand, joined_at)
+               SELECT DISTINCT %s::bigint, %s::bigint, coalesce(p.merged_into_id, p.id), true, %s::timestamptz
+               FROM loyalty_persona p WHERE p.account_id = %s AND p.id = ANY(%s) AND p.erased_at IS NULL
+               ON CONFLICT (audience_id, persona_id) WHERE left_at IS NULL DO NOTHING""",
+            [account_id, audience_id, now, account_id, list(persona_ids)],
+        )
+        return cursor.rowcount
+
+
+def remove(*, account_id: int, audience_id: int, persona_ids: Sequence[int], now: datetime) -> int:
+    """End the stay of these. Who fits the rules comes back with the next refresh."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE loyalty_audiencemember SET left_at = greatest(%s, joined_at)
+               WHERE account_id = %s AND audience_id = %s AND persona_id = ANY(%s) AND left_at IS NULL""",
+            [now, account_id, audience_id, list(persona_ids)],
+        )
+        return cursor.rowcount
+
+
+def archive(*, audience: Audience, now: datetime) -> None:
+    """Put it away; its stays end. Raises InUse while a live discount or modifier asks for it."""
+    discounts = Discount.unscoped.filter(account_id=audience.account_id, archived_at=None, audiences__audience=audience)
+    modifiers = Modifier.unscoped.filter(
+        account_id=audience.account_id, archived_at=None, active=True, audience=audience
+    )
+    names = [str(one) for one in (*discounts[:3], *modifiers[:3])]
+    if names:
+        raise InUse(f"It is used by {', '.join(names)}. Change or archive that first.")
+    Audience.unscoped.filter(pk=audience.pk).update(archived_at=now)
+    audience.archived_at = now
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE loyalty_audiencemember SET left_at = greatest(%s, joined_at)"
+            " WHERE audience_id = %s AND left_at IS NULL",
+            [now, audience.pk],
+        )
+
+
+def sizes(*, account_id: int) -> dict[int, int]:
+    """How many are in each audience now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT audience_id, count(*) FROM loyalty_audiencemember
+               WHERE account_id = %s AND left_at IS NULL GROUP BY 1""",
+            [account_id],
+        )
+        return dict(cursor.fetchall())
