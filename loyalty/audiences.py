@@ -43,12 +43,14 @@ WHERE p.account_id = %(account)s AND p.merged_into_id IS NULL AND p.archived_at 
   AND (%(store)s::bigint IS NULL OR coalesce(p.favourite_store_id, (
         SELECT m.store_id FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
         JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
-        WHERE st.persona_id = p.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1)) = %(store)s)
+        WHERE st.persona_id = p.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1)
+      ) = %(store)s)
   AND (%(group)s = '' OR EXISTS (
         SELECT FROM loyalty_persona g JOIN loyalty_source src ON src.persona_id = g.id
         JOIN integrations_customer c ON c.id = src.customer_id
         LEFT JOIN integrations_pricinggroup pg ON pg.origin_id = c.origin_id AND pg.external_id = c.pricing_group
-        WHERE (g.id = p.id OR g.merged_into_id = p.id) AND lower(%(group)s) IN (lower(c.pricing_group), lower(pg.name))))
+        WHERE (g.id = p.id OR g.merged_into_id = p.id)
+          AND lower(%(group)s) IN (lower(c.pricing_group), lower(pg.name))))
   AND (NOT %(texts)s OR EXISTS (
         SELECT FROM loyalty_consentstate cs WHERE cs.account_id = p.account_id AND cs.channel = 'sms'
         AND cs.address = p.phone AND cs.state = 'in'))

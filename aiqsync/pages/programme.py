@@ -1,73 +1,170 @@
-"""Settings, Loyalty: the programme of the account, one row."""
+"""Settings, Loyalty: the programme of the account. What moves balances is counted first (`change.py`)."""
+
+from dataclasses import dataclass
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
+from aiqsync import tasks
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
-from loyalty.models import Programme
+from aiqsync.accounts.tenancy import current_account_id
+from integrations.models import Origin
+from loyalty import changes, expiry, programme
+from loyalty.models import BlockedPhone, Engine, Programme, SourceStart
+
+MOVES = "Moves balances: you see what it would do before it is done."
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    anchor: str
+    title: str
+    text: str
+    fields: tuple[str, ...]
+
+
+SECTIONS = (
+    Section("accrual", "General accrual", "How members earn points, in every store of the company.", (
+        "enabled", "points_per_100", "points_per_order", "max_visits_per_day", "accrual_start", "exclude_tax",
+        "exclude_tax_from", "rounding")),
+    Section("who", "Who earns", "Membership comes first; these narrow it further.", ("earning_types", "opt_in_needed")),
+    Section("refunds", "Refunds", "A sale voided on its own day never earns, whatever is chosen here.",
+            ("refunds", "spent_on_refund")),
+    Section("expiry", "Expiry", "Empty days: points do not expire.", (
+        "engine", "expire_days", "expire_start", "expire_all")),
+    Section("redemptions", "Redemptions", "A discount that was taken off at the till never costs points.",
+            ("release_after_h",)),
+    Section("wallet", "Wallet and PIN", "What shoppers see, and how staff know that it is the shopper.",
+            ("hide_points", "show_pin", "pin_to_redeem")),
+    Section("budtenders", "Budtenders", "What the Staff role may do with other people's points. Everything is logged.",
+            ("staff_may_adjust", "staff_may_redeem", "staff_points_a_day", "manager_points_a_day",
+             "staff_redemptions_a_day")),
+    Section("merging", "Merging", "Phone and e-mail always count.", ("merge_by_name",)),
+)  # fmt: skip
 
 # What each setting acts on, beside its own help text.
 ACTS_ON = {
-    "enabled": "Acts at once, on everybody.",
-    "points_per_100": "Acts on sales read from now on, and on an earlier sale when it changes.",
-    "accrual_start": "Acts on sales read from now on, and on an earlier sale when it changes. Memberships stay.",
-    "exclude_tax": "On: points on the amount before tax. Acts on sales read from now on, and on an earlier one when it "
-    "changes.",
+    "enabled": "Acts at once, on everybody. Switched on again, sales of the pause are counted first.",
     "rounding": "Once for each sale, after everything else. Off keeps two decimals.",
-    "refunds": "What happens to a sale's points when it is refunded later. A sale voided the same day never earns.",
-    "expire_days": "Acts on points posted from now on; those already there keep their date.",
+    "exclude_tax": "On: points on the amount before tax.",
+    "refunds": "What happens to a sale's points when it is refunded on a later day.",
+    "spent_on_refund": "What happens to the points a shopper spent on a sale that is refunded in full later.",
+    "engine": "FIFO: each earning ends on its own day. Legacy: earned points end after a time without a purchase.",
+    "merge_by_name": "Acts on records that arrive from now on.",
 }
 
 
 class ProgrammeForm(forms.ModelForm):
     class Meta:
         model = Programme
-        fields = list(ACTS_ON)
-        widgets = {
-            "enabled": UnfoldBooleanSwitchWidget,
-            "exclude_tax": UnfoldBooleanSwitchWidget,
-            "points_per_100": forms.NumberInput(attrs={"class": "iq-input", "step": "0.01", "min": "0"}),
-            "accrual_start": forms.DateInput(attrs={"class": "iq-input", "type": "date"}, format="%Y-%m-%d"),
-            "rounding": forms.Select(attrs={"class": "iq-input"}),
-            "refunds": forms.Select(attrs={"class": "iq-input"}),
-            "expire_days": forms.NumberInput(attrs={"class": "iq-input", "min": "1", "placeholder": "never"}),
-        }
+        fields = [name for section in SECTIONS for name in section.fields]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            field.acts_on = ACTS_ON[name]
+            field.acts_on = ACTS_ON.get(name, "")
+            field.moves = name in programme.MOVING
+            if isinstance(field, forms.BooleanField):
+                field.widget = UnfoldBooleanSwitchWidget()
+                continue
+            field.widget.attrs["class"] = "iq-input"
+            if isinstance(field, forms.DateField):
+                field.widget = forms.DateInput(attrs={"class": "iq-input", "type": "date"}, format="%Y-%m-%d")
+            if not field.required:
+                field.widget.attrs["placeholder"] = "none"
 
 
 def edit(request: HttpRequest) -> HttpResponse:
-    programme = Programme.objects.first() or Programme()
+    account_id = current_account_id()
+    saved = programme.of(account_id)
     may_change = may(request.membership.role, "programme.change")
-    form = ProgrammeForm(request.POST or None, instance=programme)
+    form = ProgrammeForm(request.POST or None, instance=programme.of(account_id))
+    problems: dict[str, str] = {}
+    if request.method == "POST" and form.is_valid():
+        values: dict[str, Any] = {"programme": {name: form.cleaned_data[name] for name in form.changed_data}}
+        starts = {key.removeprefix("start_"): value for key, value in request.POST.items() if key.startswith("start_")}
+        if starts:
+            values["starts"] = starts
+        try:
+            return _save(request, values)
+        except changes.Problems as error:
+            problems = error.fields
+        except changes.AlreadyOpen as error:
+            messages.warning(request, f"What moves no balance was saved. {error}")
+            return HttpResponseRedirect(reverse("admin:programme-change"))
     if not may_change:
         for field in form.fields.values():
             field.disabled = True
-    if request.method == "POST" and form.is_valid():
-        with transaction.atomic():
-            saved = form.save()
-            audit.record(
-                act="programme.changed",
-                target=str(saved),
-                user=request.user,
-                detail={name: str(form.cleaned_data[name]) for name in form.changed_data},
-            )
-        messages.success(request, "Settings saved.")
-        return HttpResponseRedirect(reverse("admin:programme"))
+    for name, text in problems.items():
+        form.add_error(name if name in form.fields else None, text)
+    starts_by_origin = dict(SourceStart.objects.values_list("origin_id", "starts_on"))
     context = {
         **admin.site.each_context(request),
         "title": "Loyalty",
         "form": form,
+        "sections": [(section, [form[name] for name in section.fields]) for section in SECTIONS],
+        "origins": [(origin, starts_by_origin.get(origin.pk)) for origin in Origin.objects.order_by("pk")],
+        "blocked": BlockedPhone.objects.select_related("user").order_by("note", "phone"),
+        "has_master_pin": bool(saved.master_pin),
+        "legacy": (form["engine"].value() or saved.engine) == Engine.LEGACY,
+        "upcoming": expiry.upcoming(account_id, timezone.now()) if saved.expire_days else [],
+        "change": changes.open_change(account_id),
         "may_change": may_change,
-        "example": programme.points_per_100,
+        "moves": MOVES,
     }
     return TemplateResponse(request, "aiqsync/home/programme.html", context, status=422 if form.errors else 200)
+
+
+def _save(request: HttpRequest, values: dict[str, Any]) -> HttpResponse:
+    """Raises Problems and AlreadyOpen."""
+    if not programme.clean(account_id=current_account_id(), values=values):
+        messages.info(request, "Nothing was changed.")
+        return HttpResponseRedirect(reverse("admin:programme"))
+    done = changes.save(
+        account_id=current_account_id(), values=values, user=request.user, now=timezone.now(),
+        enqueue=tasks.enqueue_job,
+    )  # fmt: skip
+    if done.change is not None:
+        if done.at_once:
+            messages.success(request, "What moves no balance is saved.")
+        return HttpResponseRedirect(reverse("admin:programme-change"))
+    messages.success(request, "Settings saved.")
+    return HttpResponseRedirect(reverse("admin:programme"))
+
+
+@require_POST
+def blocklist(request: HttpRequest) -> HttpResponse:
+    """Put a phone on the employee points blocklist, or take it off: both are counted first."""
+    phone, note = request.POST.get("phone", ""), request.POST.get("note", "")
+    part = {"remove": [phone]} if request.POST.get("remove") else {"add": [{"phone": phone, "note": note}]}
+    try:
+        return _save(request, {"blocked": part})
+    except changes.Problems as error:
+        messages.error(request, str(error))
+    except changes.AlreadyOpen as error:
+        messages.warning(request, str(error))
+        return HttpResponseRedirect(reverse("admin:programme-change"))
+    return HttpResponseRedirect(reverse("admin:programme") + "#blocklist")
+
+
+@require_POST
+def master_pin(request: HttpRequest) -> HttpResponse:
+    digits = "" if request.POST.get("clear") else request.POST.get("digits", "").strip()
+    try:
+        if not digits and not request.POST.get("clear"):
+            raise changes.Problems({"master_pin": "4 to 8 digits."})
+        programme.set_master_pin(account_id=current_account_id(), digits=digits)
+    except changes.Problems as error:
+        messages.error(request, f"Master PIN: {error}")
+    else:
+        audit.record(act="master_pin.cleared" if not digits else "master_pin.set", user=request.user)
+        messages.success(request, "The master PIN is set." if digits else "The master PIN is cleared.")
+    return HttpResponseRedirect(reverse("admin:programme") + "#wallet")

@@ -4,14 +4,19 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import persona, persona_page, persona_people, programme, reports, switching, why
+from . import change, persona, persona_page, persona_people, programme, reports, switching, why
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
     one = "personas/<uuid:contact_id>/"
-    view = "personas.view"
+    view, edit = "personas.view", "programme.change"
     return [
         page("settings/loyalty/", programme.edit, "programme", "programme.view", "programme.change"),
+        page("settings/loyalty/blocklist/", programme.blocklist, "programme-blocklist", edit, edit),
+        page("settings/loyalty/pin/", programme.master_pin, "programme-pin", edit, edit),
+        page("settings/loyalty/wipe/", change.wipe, "programme-wipe", edit, edit),
+        page("settings/loyalty/change/", change.show, "programme-change", "programme.view", edit),
+        page("settings/loyalty/change/<slug:verb>/", change.act, "programme-act", edit, edit),
         page(one, persona_page.show, "persona", view, view),
         page(one + "adjust/", persona.adjust, "persona-adjust", "points.adjust", "points.adjust"),
         page(one + "enrol/", persona.enrol, "persona-enrol", "personas.change", "personas.change"),

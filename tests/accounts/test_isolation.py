@@ -73,6 +73,7 @@ def arguments(name: str, world: dict) -> dict[str, object]:
         "discount_id": world["Discount"].pk,
         "n": 0,
         "slug": "cova",
+        "verb": "confirm",
         "id": NO_SUCH,
         "content_type_id": NO_SUCH,
         "app_label": "loyalty",

@@ -186,6 +186,19 @@ class TestProgramme:
     given = {
         "enabled": "on", "points_per_100": "150", "accrual_start": "2026-01-01", "exclude_tax": "on",
         "rounding": "up", "refunds": "reverse", "expire_days": "",
+        "points_per_order": "0",
+        "max_visits_per_day": "",
+        "exclude_tax_from": "",
+        "earning_types": "all",
+        "opt_in_needed": "none",
+        "spent_on_refund": "keep",
+        "engine": "fifo",
+        "expire_start": "",
+        "release_after_h": "24",
+        "staff_may_redeem": "on",
+        "staff_points_a_day": "",
+        "manager_points_a_day": "",
+        "staff_redemptions_a_day": "",
     }  # fmt: skip
 
     def test_saving_is_written_down(self, owner, account):
