@@ -153,6 +153,7 @@ MENU = [
                 "admin:loyalty_redemption_changelist",
                 "redemptions.view",
             ),
+            ("Redemptions to look at", "rule", "admin:redemptions-to-look-at", "redemptions.look"),
             ("Messages", "sms", "admin:loyalty_message_changelist", "messages.view"),
             ("Consent", "approval", "admin:loyalty_consentline_changelist", "consent.view"),
         ],

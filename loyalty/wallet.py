@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
+from django.utils import timezone
 
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
@@ -14,7 +15,10 @@ OPEN_SHOWN = 50  # the latest; a till needs those of the order before it
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One discount as one persona sees it. `why_not` is a sentence, empty when it can be redeemed now."""
+    """One discount as one persona sees it. `why_not` is a sentence, empty when it can be redeemed now.
+
+    `points` are needed, `price` is taken: a tier reward needs its points and takes none.
+    """
 
     discount_id: int
     number: int
@@ -27,6 +31,10 @@ class Reward:
     points: Decimal
     reusable: bool
     in_store_only: bool
+    tier: bool
+    hide_redeem: bool
+    min_spend_cents: int
+    image: str  # its digest, or empty
     ends_at: datetime | None
     n: int
     why_not: str
@@ -34,6 +42,10 @@ class Reward:
     @property
     def available(self) -> bool:
         return not self.why_not
+
+    @property
+    def price(self) -> Decimal:
+        return Decimal(0) if self.tier else self.points
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class WalletView:
     contact_id: UUID
     member_from: date | None
     enabled: bool
+    hidden: bool  # the programme hides points in wallets: `points` are true all the same
     points: Decimal
     as_of: datetime
     rewards: list[Reward] = field(default_factory=list)
@@ -65,40 +78,63 @@ class WalletView:
         return self.member_from is not None
 
 
+# The group of a root: what the rows merged into it used counts for it.
 _STATE = """
-SELECT p.contact_id, p.member_from, coalesce(g.enabled, false),
+SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_points, false),
        coalesce(w.balance, 0) - coalesce((
            SELECT sum(l.remaining) FROM loyalty_lot l
            WHERE l.persona_id = p.id AND l.open AND l.expires_at <= %(now)s), 0),
        (SELECT json_agg(json_build_array(r.public_id, d.name, (r.points - r.reverted_points)::text, r.transaction,
                                          extract(epoch FROM r.applied_at)) ORDER BY r.id)
-        FROM (SELECT * FROM loyalty_redemption o WHERE o.persona_id = p.id AND o.state = 'applied'
+        FROM (SELECT * FROM loyalty_redemption o WHERE o.persona_id = ANY(k.ids) AND o.state = 'applied'
               ORDER BY o.id DESC LIMIT %(open_shown)s) r
-        JOIN loyalty_discount d ON d.id = r.discount_id)
+        JOIN loyalty_discount d ON d.id = r.discount_id),
+       k.ids,
+       EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p.account_id) AND EXISTS (
+           SELECT FROM loyalty_identifier i
+           JOIN loyalty_blockedphone b ON b.account_id = i.account_id AND b.phone = i.value
+           WHERE i.persona_id = ANY(k.ids) AND i.kind = 'phone'),
+       EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0)
 FROM loyalty_persona p
+CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
 LEFT JOIN loyalty_programme g ON g.account_id = p.account_id
 WHERE p.account_id = %(account)s AND p.id = %(persona)s
 """
 
+# Who is not in the audience of a discount does not see it; one for other stores is shown with the reason.
 _REWARDS = """
 SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amount_cents, d.percent, d.points,
-       d.reusable, d.in_store_only, d.starts_at, d.ends_at,
-       coalesce((SELECT max(r.n) + 1 FROM loyalty_redemption r
-                 WHERE r.persona_id = %(persona)s AND r.discount_id = d.id), 0),
-       NOT d.reusable AND EXISTS (
-           SELECT FROM loyalty_redemption r
-           WHERE r.persona_id = %(persona)s AND r.discount_id = d.id AND r.state IN ('applied', 'settled'))
+       d.reusable, d.in_store_only, d.reward = 'tier', d.hide_redeem, d.min_spend_cents,
+       coalesce((SELECT digest FROM loyalty_discountimage i WHERE i.discount_id = d.id), ''),
+       d.starts_at, d.ends_at,
+       CASE WHEN d.valid_for_h IS NOT NULL
+            THEN loyalty_received(d, %(group)s) + d.valid_for_h * interval '1 hour' END,
+       coalesce(used.next, 0), NOT d.reusable AND coalesce(used.live, 0) > 0,
+       CASE WHEN d.cooldown_h > 0 THEN used.last + d.cooldown_h * interval '1 hour' END,
+       d.code_kind = 'unique' AND NOT EXISTS (
+           SELECT FROM loyalty_couponcode c WHERE c.discount_id = d.id AND c.redemption_id IS NULL),
+       d.limited_stores AND %(store)s::bigint IS NOT NULL AND NOT EXISTS (
+           SELECT FROM loyalty_discountstore s WHERE s.discount_id = d.id AND s.store_id = %(store)s)
 FROM loyalty_discount d
+LEFT JOIN LATERAL (
+    SELECT max(r.n) + 1 AS next, count(*) FILTER (WHERE r.state IN ('applied', 'settled')) AS live,
+           max(r.applied_at) FILTER (WHERE r.state IN ('applied', 'settled')) AS last
+    FROM loyalty_redemption r WHERE r.persona_id = ANY(%(group)s) AND r.discount_id = d.id
+) used ON true
 WHERE d.account_id = %(account)s AND d.archived_at IS NULL AND (d.ends_at IS NULL OR d.ends_at > %(shown_from)s)
-ORDER BY d.points, d.number
+  AND (NOT d.limited_audiences OR EXISTS (
+      SELECT FROM loyalty_audiencemember a JOIN loyalty_discountaudience x ON x.audience_id = a.audience_id
+      WHERE x.discount_id = d.id AND a.persona_id = ANY(%(group)s) AND a.left_at IS NULL))
+ORDER BY d.rank, d.points, d.number
 """
 
 
-def show(*, account_id: int, persona_id: int, now: datetime) -> WalletView:
+def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | None = None) -> WalletView:
     """The persona's wallet, in two statements. LookupError when the account has no such persona.
 
-    Points are 0 and there are no rewards for somebody who is not a member, or while the programme is off.
+    Points are 0 and there are no rewards for somebody who is not a member, or while the programme is off. `store_id`
+    is where it is shown, where that is known.
     """
     asked = {
         "account": account_id,
@@ -106,24 +142,27 @@ def show(*, account_id: int, persona_id: int, now: datetime) -> WalletView:
         "now": now,
         "shown_from": now - SHOWN_AFTER_END,
         "open_shown": OPEN_SHOWN,
+        "store": store_id,
     }
     with connection.cursor() as cursor:
         cursor.execute(_STATE, asked)
         state = cursor.fetchone()
         if state is None:
             raise LookupError(persona_id)
-        contact_id, member_from, enabled, spendable, open_rows = state
+        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored = state
         live = enabled and member_from is not None
         points = spendable if live else Decimal(0)
         rewards = []
         if live:
-            cursor.execute(_REWARDS, asked)
-            rewards = [_reward(row, points, now) for row in cursor.fetchall()]
+            cursor.execute(_REWARDS, asked | {"group": group})
+            about_persona = "blocked" if blocked else "mirror" if mirrored else ""
+            rewards = [_reward(row, points, now, about_persona) for row in cursor.fetchall()]
     return WalletView(
         persona_id=persona_id,
         contact_id=contact_id,
         member_from=member_from,
         enabled=enabled,
+        hidden=hidden,
         points=points,
         as_of=now,
         rewards=rewards,
@@ -131,19 +170,37 @@ def show(*, account_id: int, persona_id: int, now: datetime) -> WalletView:
     )
 
 
-def _reward(row: tuple, balance: Decimal, now: datetime) -> Reward:
-    (*plain, starts_at, ends_at, n, used) = row
+# What concerns the shopper; `refusals` has the words for what the ledger refuses.
+_ABOUT = {
+    "blocked": "The phone is on the employee points blocklist.",
+    "mirror": "The points are those of the POS's own programme; redeem there.",
+}
+
+
+def _reward(row: tuple, balance: Decimal, now: datetime, about_persona: str) -> Reward:
+    *plain, starts_at, ends_at, expires, n, used, free_at, no_code, elsewhere = row
     points = plain[8]
     why_not = ""
     if starts_at and now < starts_at:
         why_not = "It has not started."
     elif ends_at and now >= ends_at:
         why_not = "It has ended."
+    elif expires and now >= expires:
+        why_not = "Its time is over for this shopper."
     elif used:
         why_not = "It has been used; it can be used once."
+    elif free_at and free_at > now:
+        why_not = f"It can be used again from {timezone.localtime(free_at):%-d %b %Y, %H:%M} on."
+    elif elsewhere:
+        why_not = "It is not for this store."
+    elif about_persona:
+        why_not = _ABOUT[about_persona]
+    elif no_code:
+        why_not = "All its coupon codes are used."
     elif points > balance:
         why_not = f"{plain_points(points)} points are needed, {plain_points(balance)} are there."
-    return Reward(*plain, ends_at=ends_at, n=n, why_not=why_not)
+    ends = min((moment for moment in (ends_at, expires) if moment), default=None)
+    return Reward(*plain, ends_at=ends, n=n, why_not=why_not)
 
 
 def _open(row: list, now: datetime) -> OpenRedemption:

@@ -92,6 +92,7 @@ KNOWN_UNSCOPED = {
     "loyalty/matching.py": "is given the account",
     "loyalty/merging.py": "is given the account",
     "loyalty/messages.py": "is given the account; the sender serves all of them",
+    "loyalty/looking.py": "is given the account",
     "loyalty/reconcile.py": "is given the account; the sweep is over all of them",
     "loyalty/search.py": "is given the account",
     "loyalty/pins.py": "is given a persona",

@@ -39,6 +39,7 @@ ACTS: dict[str, frozenset[Role]] = {
     "reports.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "reports.staff": _RUN | {Role.MANAGER},
     "reports.close": _RUN | {Role.FINANCE},
+    "redemptions.look": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: their stores
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "members.view": frozenset({Role.OWNER}),
     "members.change": frozenset({Role.OWNER}),

@@ -18,8 +18,9 @@ from django.views.decorators.http import require_POST
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.templatetags import iq
-from loyalty import ledger, personas, profile
+from loyalty import expiry, ledger, personas, pins, profile, programme, refusals, staff
 from loyalty.models import Discount, Ground, Persona, Redemption, RedemptionState
+from stores.models import StoreStaff
 
 
 def turnable(role: str) -> tuple[str, ...]:
@@ -83,21 +84,28 @@ def today() -> date:
 
 @require_POST
 def adjust(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
-    persona = _living(contact_id)
+    persona, role, now = _living(contact_id), request.membership.role, timezone.now()
+    if not staff.may_adjust(role, programme.of(persona.account_id)):
+        raise PermissionDenied
     form = AdjustForm(request.POST)
     if not form.is_valid():
         return _page(request, persona, adjusting=form)
     points, note = form.cleaned_data["points"], form.cleaned_data["note"]
+    key = f"adjust:{persona.pk}:{form.cleaned_data['token']}"
     try:
         with transaction.atomic():
+            staff.check_limits(
+                account_id=persona.account_id, user_id=request.user.pk, role=role, points=points, now=now, key=key
+            )
             posted = ledger.adjust(
                 account_id=persona.account_id,
                 persona_id=persona.pk,
                 points=points,
-                key=f"adjust:{persona.pk}:{form.cleaned_data['token']}",
-                now=timezone.now(),
+                key=key,
+                now=now,
                 user_id=request.user.pk,
                 note=note,
+                expires_at=expiry.for_posting(account_id=persona.account_id, kind="adjust", now=now),
             )
             if posted.created:
                 detail = {"points": str(points), "note": note, "balance": str(posted.balance)}
@@ -106,6 +114,9 @@ def adjust(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
                     _investigated(request, persona, note)
     except ledger.NotEnoughPoints as error:
         form.add_error("points", f"The balance is {iq.points(error.balance)}: no more than that can be taken.")
+        return _page(request, persona, adjusting=form)
+    except staff.LimitReached as error:
+        form.add_error("points", str(error))
         return _page(request, persona, adjusting=form)
     if posted.created:
         messages.success(request, f"{iq.signed(posted.points)} points. The balance is {iq.points(posted.balance)}.")
@@ -143,12 +154,27 @@ def enrol(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int) -> HttpResponse:
     """Redeem by hand. `n`: how often it had been redeemed when the page was shown, so a double click is one."""
-    persona = _living(contact_id)
+    persona, role, now = _living(contact_id), request.membership.role, timezone.now()
     if max(discount_id, n) > 2**31 - 1:
         raise Http404("No such redemption")
+    settings = programme.of(persona.account_id)
+    if not staff.may_redeem(role, settings):
+        raise PermissionDenied
     discount = get_object_or_404(Discount, pk=discount_id)
+    proof = ""
+    if settings.pin_to_redeem:
+        try:
+            proof = pins.check(persona=persona, code=request.POST.get("pin", ""), now=now)
+        except pins.WrongPin as error:
+            _record(request, "pin.wrong", persona, {})
+            messages.error(request, f"{error} Nothing was redeemed.")
+            return _to(persona)
     try:
         with transaction.atomic():
+            staff.check_redemption(
+                account_id=persona.account_id, user_id=request.user.pk, role=role, now=now,
+                again=(persona.pk, discount.pk, n),
+            )  # fmt: skip
             done = ledger.redeem(
                 account_id=persona.account_id,
                 persona_id=persona.pk,
@@ -156,26 +182,46 @@ def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int
                 n=n,
                 transaction="",
                 channel="staff",
-                now=timezone.now(),
+                now=now,
                 user_id=request.user.pk,
+                store_id=_store_of(request),
             )
             if done.created:
                 detail = {"discount": discount.name, "points": str(done.points), "redemption": str(done.redemption_id)}
+                detail |= {"shown": proof} if proof else {}
                 _record(request, "redemption.by_hand", persona, detail)
-    except ledger.NotEnoughPoints as error:
-        messages.error(
-            request,
-            f"{iq.points(error.asked)} points are needed, {iq.points(error.balance)} are there. Nothing was taken.",
-        )
-    except (ledger.AlreadyUsed, ledger.NotAvailable, ledger.OneDiscountPerOrder):
-        messages.error(request, f"{discount} cannot be used any more; nothing was taken.")
+    except refusals.Refusal as error:
+        messages.error(request, f"{discount}: {refusals.sentence(error)} The balance is as it was.")
+    except staff.LimitReached as error:
+        messages.error(request, str(error))
     else:
         messages.success(
             request,
             f"{discount} is redeemed for {iq.points(done.points)} points. Now type {to_type(discount)} at the till. "
+            f"{f'The code is {done.code}. ' if done.code else ''}"
             "If the sale does not happen, give it back below.",
         )
     return _to(persona)
+
+
+@require_POST
+def send_pin(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
+    """Send the shopper a code, which he tells staff before they redeem."""
+    persona = _living(contact_id)
+    try:
+        sent = pins.send(persona=persona, now=timezone.now(), user=request.user)
+    except pins.NotSent as error:
+        messages.error(request, str(error))
+    else:
+        _record(request, "pin.sent", persona, {"to": sent.to})
+        messages.success(request, f"A code is on its way to {sent.to}. It is good for five minutes.")
+    return _to(persona)
+
+
+def _store_of(request: HttpRequest) -> int | None:
+    """Where it happens, when the person works in one store only."""
+    stores = list(StoreStaff.objects.filter(membership=request.membership).values_list("store_id", flat=True)[:2])
+    return stores[0] if len(stores) == 1 else None
 
 
 def to_type(discount: Discount) -> str:

@@ -19,7 +19,7 @@ from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags import iq
 from integrations.models import Sale
-from loyalty import earning, freshness, ledger, profile, search, wallet, worth
+from loyalty import earning, freshness, ledger, pins, profile, programme, search, staff, wallet, worth
 from loyalty.models import (
     Audience,
     AudienceMember,
@@ -82,6 +82,7 @@ def page(request: HttpRequest, persona: Persona, **sheets: Any) -> HttpResponse:
     # Another row's timeline of the group may be asked for: what it was before the merge.
     merged = list(Persona.objects.filter(merged_into=persona).order_by("-id")[: SHOWN + 1])
     living = persona.erased_at is None
+    settings = programme.of(persona.account_id)
     context = {
         **admin.site.each_context(request),
         "title": str(persona),
@@ -90,9 +91,13 @@ def page(request: HttpRequest, persona: Persona, **sheets: Any) -> HttpResponse:
         "tabs": TABS,
         "currency": request.membership.account.currency,
         "now": now,
-        "may_adjust": living and may(role, "points.adjust"),
+        "may_adjust": living and staff.may_adjust(role, settings),
         "may_change": living and may(role, "personas.change"),
-        "may_redeem": living and may(role, "redemptions.redeem"),
+        "may_redeem": living and staff.may_redeem(role, settings),
+        "pin_needed": settings.pin_to_redeem,
+        "shown_pin": pins.shown(account_id=persona.account_id, persona_id=persona.pk, now=now)
+        if settings.show_pin and may(role, "points.adjust")
+        else "",
         "may_give_back": living and may(role, "redemptions.revert"),
         "may_see_sales": may(role, "sales.view"),
         "turnable": turnable(role),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import change, persona, persona_page, persona_people, programme, reports, switching, why
+from . import change, looking, persona, persona_page, persona_people, programme, reports, switching, why
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
@@ -18,7 +18,7 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page("settings/loyalty/change/", change.show, "programme-change", "programme.view", edit),
         page("settings/loyalty/change/<slug:verb>/", change.act, "programme-act", edit, edit),
         page(one, persona_page.show, "persona", view, view),
-        page(one + "adjust/", persona.adjust, "persona-adjust", "points.adjust", "points.adjust"),
+        page(one + "adjust/", persona.adjust, "persona-adjust", view, view),  # the programme decides about budtenders
         page(one + "enrol/", persona.enrol, "persona-enrol", "personas.change", "personas.change"),
         page(
             one + "redeem/<int:discount_id>/<int:n>/",
@@ -41,6 +41,9 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page("reports/quality/", reports.quality, "report-quality", "reports.view", "reports.view"),
         page("reports/ledger/", reports.ledger, "report-ledger", "reports.view", "reports.view"),
         page("reports/ledger/check/", reports.check_ledger, "report-check", "reports.close", "reports.close"),
+        page(one + "pin/", persona.send_pin, "persona-pin", "redemptions.redeem", "redemptions.redeem"),
+        page("redemptions/", looking.show, "redemptions-to-look-at", "redemptions.look", "redemptions.look"),
+        page("redemptions/<slug:verb>/", looking.act, "looking-act", "redemptions.look", "redemptions.look"),
         *_people(page, one),
         page("why/", why.ask, "why", view, view),  # what its buttons do has rights of its own
         page("receipts/<int:sale_id>/attach/", why.attach, "receipt-attach", "points.adjust", "points.adjust"),

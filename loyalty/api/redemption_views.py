@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aiqsync.accounts.models import Scope
-from loyalty import ledger, links
+from loyalty import ledger, links, refusals
 from loyalty.models import Channel, RedemptionState
 from loyalty.wallet import plain_points
 
@@ -23,19 +23,6 @@ from .shapes import Body
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 LONGEST_TRANSACTION = 100
-
-_NOT_AVAILABLE = {
-    "unknown": "This discount does not exist.",
-    "stale": "This address is out of date; read the wallet again.",
-    "disabled": "The loyalty programme is switched off.",
-    "archived": "This discount is no longer offered.",
-    "not_started": "This discount has not started.",
-    "ended": "This discount has ended.",
-}
-_USED = {
-    "used": "This discount has been used; it can be used once.",
-    "given_back": "The points of this redemption were given back; read the wallet again.",
-}
 
 
 class Mismatch(Refused):
@@ -73,22 +60,15 @@ class Redeem(TillView):
                 now=now,
                 store_id=self.caller.store_id,
             )
-        except ledger.NotEnoughPoints as error:
-            raise Refused(
-                f"{plain_points(error.asked)} points are needed, {plain_points(error.balance)} are there."
-            ) from None
-        except ledger.AlreadyUsed as error:
-            raise Refused(_USED[error.reason]) from None
-        except ledger.OneDiscountPerOrder:
-            raise Refused("This order has another discount already; an order carries one. Nothing was taken.") from None
-        except ledger.NotAvailable as error:
-            raise Refused(_NOT_AVAILABLE.get(error.reason, "This discount is not available.")) from None
+        except refusals.Refusal as error:
+            raise Refused(refusals.sentence(error)) from None
         return answer(
             {
                 "redemptionID": done.redemption_id,
                 "pointsDeducted": done.points,
                 "loyaltyPoints": done.balance if done.created else _balance_then(done),
                 "transactionID": order or None,
+                "code": done.code or None,
                 # What this call made of it. Nothing that may have changed since: a repeat answers the same bytes.
                 "state": RedemptionState.APPLIED if order else RedemptionState.SETTLED,
             },

@@ -53,7 +53,7 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
     )
     if persona_id is None:
         raise NotThere(UNKNOWN)
-    shown = wallet.show(account_id=caller.account_id, persona_id=persona_id, now=now)
+    shown = wallet.show(account_id=caller.account_id, persona_id=persona_id, now=now, store_id=caller.store_id)
     host = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
     return answer(wallet_data(shown, caller=caller, host=host))
 
@@ -64,8 +64,8 @@ def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[
     signer = (caller, host, shown.persona_id, now + int(links.VALID_FOR.total_seconds()))
     return {
         "contactID": shown.contact_id,
-        "loyaltyPoints": shown.points,
-        "hidePointsInWallet": not shown.enabled,
+        "loyaltyPoints": 0 if shown.hidden else shown.points,
+        "hidePointsInWallet": shown.hidden or not shown.enabled,
         "audiences": None,
         "discountTemplates": [_template(reward, *signer) for reward in shown.rewards] or None,
         "loyalty": shown.is_member,
@@ -101,8 +101,8 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
         "inStoreRedemption": reward.in_store_only,
         "dollarValue": dollars if not cents else reward.amount_cents / 100,
         "percentageValue": reward.percent,
-        "pointsDeduction": reward.points,
-        "tierDiscount": False,
+        "pointsDeduction": reward.price,
+        "tierDiscount": reward.tier,
         "reusable": reward.reusable,
         "available": reward.available,
         "expiration": epoch(reward.ends_at) if reward.ends_at else 0,

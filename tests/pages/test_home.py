@@ -207,7 +207,7 @@ class TestProgramme:
             programme = Programme.objects.get()
             assert (programme.points_per_100, programme.rounding) == (150, "up")
             line = AuditLine.objects.get(act="programme.changed")
-            assert line.detail["points_per_100"] == "150" and line.user is not None
+            assert line.detail["points_per_100"] == "100 → 150" and line.user is not None
 
     def test_a_missing_row_is_made(self, owner, account):
         with acting_in(account.pk):

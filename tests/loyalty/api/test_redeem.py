@@ -28,6 +28,7 @@ def test_a_tills_redemption(till, discount):
         "redemptionID": str(redemption.public_id),
         "pointsDeducted": 400,
         "loyaltyPoints": 600,
+        "code": None,
         "transactionID": "INV-1",
         "state": "applied",
     }
