@@ -135,6 +135,8 @@ MENU = [
         "Customers",
         [
             ("Personas", "group", "admin:loyalty_persona_changelist", "personas.view"),
+            ("Audiences", "groups", "admin:loyalty_audience_changelist", "audiences.view"),
+            ("Same person?", "join_inner", "admin:same-person", "personas.change"),
             ("Why?", "help", "admin:why", "personas.view"),
         ],
     ),

@@ -9,7 +9,7 @@ from aiqsync.accounts.base_admin import ReadOnlyAdmin
 from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.templatetags import iq
 
-from . import discount_admin, message_admin, persona_admin  # noqa: F401  (register themselves)
+from . import audience_admin, discount_admin, message_admin, persona_admin  # noqa: F401  (register themselves)
 from .models import Redemption, RedemptionState
 
 STATE_TONES = {RedemptionState.SETTLED: "good", RedemptionState.APPLIED: "info"}

@@ -30,6 +30,8 @@ ACTS: dict[str, frozenset[Role]] = {
     "points.adjust": _RUN | {Role.MANAGER},
     "discounts.view": _ALL - {Role.STAFF},
     "discounts.change": _RUN | {Role.MARKETING},
+    "audiences.view": _ALL - {Role.STAFF, Role.FINANCE},
+    "audiences.change": _RUN | {Role.MARKETING},
     "redemptions.view": _ALL - {Role.STAFF},
     "redemptions.redeem": _RUN | {Role.MANAGER, Role.STAFF},
     "redemptions.revert": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: until it is settled

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import change, looking, persona, persona_page, persona_people, programme, reports, switching, why
+from . import change, identity, looking, persona, persona_page, persona_people, programme, reports, switching, why
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
@@ -44,6 +44,9 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page(one + "pin/", persona.send_pin, "persona-pin", "redemptions.redeem", "redemptions.redeem"),
         page("redemptions/", looking.show, "redemptions-to-look-at", "redemptions.look", "redemptions.look"),
         page("redemptions/<slug:verb>/", looking.act, "looking-act", "redemptions.look", "redemptions.look"),
+        page("same-person/", identity.show, "same-person", "personas.change", "personas.change"),
+        page("same-person/numbers/<int:pk>/", identity.decide, "number-decide", "personas.change", "personas.change"),
+        page("same-person/pairs/", identity.pair, "pair-decide", "personas.change", "personas.change"),
         *_people(page, one),
         page("why/", why.ask, "why", view, view),  # what its buttons do has rights of its own
         page("receipts/<int:sale_id>/attach/", why.attach, "receipt-attach", "points.adjust", "points.adjust"),
