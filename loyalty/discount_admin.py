@@ -1,5 +1,6 @@
 """Marketing, Discounts: AIQ's labels, money typed in dollars, archived instead of deleted."""
 
+import re
 from decimal import Decimal
 
 from django import forms
@@ -15,8 +16,8 @@ from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from aiqsync.accounts import audit
@@ -29,38 +30,34 @@ from stores.models import Store
 from . import codes, discounts
 from .models import Audience, CodeKind, Discount, Reward
 
-UNITS = [("1", "hours"), ("24", "days")]
+_SPAN = re.compile(r"(\d{1,4})\s*(d|day|days|h|hour|hours)", re.IGNORECASE)
 
 
-def _span(label: str, help_text: str) -> forms.MultiValueField:
-    """A number of hours or days, kept in hours."""
-    return SpanField(label=label, required=False, help_text=help_text)
+def in_words(hours: int | None) -> str:
+    """Hours as they are typed: `7 days`, `12 hours`."""
+    if not hours:
+        return ""
+    count, unit = (hours // 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-class SpanWidget(forms.MultiWidget):
-    def __init__(self):
-        number = UnfoldAdminIntegerFieldWidget(attrs={"min": "1"})
-        super().__init__([number, UnfoldAdminSelectWidget(choices=UNITS)])
+class SpanField(forms.CharField):
+    """Days or hours in words, kept in hours."""
 
-    def decompress(self, value):
-        if not value:
-            return [None, "24"]
-        return [value // 24, "24"] if value % 24 == 0 else [value, "1"]
+    widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "7 days, or 12 hours"})
 
-
-class SpanField(forms.MultiValueField):
-    widget = SpanWidget
-
-    def __init__(self, **options):
-        number = forms.IntegerField(min_value=1, max_value=24 * 366, required=False)
-        super().__init__(
-            [number, forms.ChoiceField(choices=UNITS, required=False)], require_all_fields=False, **options
-        )
-
-    def compress(self, values):
-        if not values or not values[0]:
+    def clean(self, value):
+        text = super().clean(value).strip()
+        if not text:
             return None
-        return values[0] * int(values[1] or 24)
+        found = _SPAN.fullmatch(text)
+        if not found or not int(found[1]):
+            raise forms.ValidationError("Type a number of days or hours: 7 days, or 12 hours.")
+        return int(found[1]) * (24 if found[2].lower().startswith("d") else 1)
+
+
+def _span(label: str, help_text: str) -> SpanField:
+    return SpanField(label=label, required=False, help_text=help_text)
 
 
 class DiscountForm(forms.ModelForm):
@@ -122,8 +119,8 @@ class DiscountForm(forms.ModelForm):
             self.initial["amount"] = Decimal(self.instance.amount_cents) / 100
         if self.instance.min_spend_cents:
             self.initial["min_spend"] = Decimal(self.instance.min_spend_cents) / 100
-        self.initial["cooldown"] = self.instance.cooldown_h or None
-        self.initial["valid_for"] = self.instance.valid_for_h
+        self.initial["cooldown"] = in_words(self.instance.cooldown_h)
+        self.initial["valid_for"] = in_words(self.instance.valid_for_h)
         for name in ("percent", "points", *self.DEFAULTS):
             if name in self.fields:
                 self.fields[name].required = False
