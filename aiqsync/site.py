@@ -185,6 +185,7 @@ MENU = [
                 "stores.view",
             ),
             ("Loyalty", "loyalty", "admin:programme", "programme.view"),
+            ("Points modifiers", "rocket_launch", "admin:modifiers", "programme.view"),
             ("API & Tracking", "key", "admin:accounts_apikey_changelist", "keys.view"),
             (
                 "Members",

@@ -4,7 +4,19 @@ from collections.abc import Callable
 
 from django.urls import URLPattern
 
-from . import change, identity, looking, persona, persona_page, persona_people, programme, reports, switching, why
+from . import (
+    change,
+    identity,
+    looking,
+    modifiers,
+    persona,
+    persona_page,
+    persona_people,
+    programme,
+    reports,
+    switching,
+    why,
+)
 
 
 def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
@@ -12,6 +24,10 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
     view, edit = "personas.view", "programme.change"
     return [
         page("settings/loyalty/", programme.edit, "programme", "programme.view", "programme.change"),
+        page("settings/modifiers/", modifiers.index, "modifiers", "programme.view", edit),
+        page("settings/modifiers/new/", modifiers.edit, "modifier-new", edit, edit),
+        page("settings/modifiers/<int:pk>/", modifiers.edit, "modifier", edit, edit),
+        page("settings/modifiers/<int:pk>/archive/", modifiers.archive, "modifier-archive", edit, edit),
         page("settings/loyalty/blocklist/", programme.blocklist, "programme-blocklist", edit, edit),
         page("settings/loyalty/pin/", programme.master_pin, "programme-pin", edit, edit),
         page("settings/loyalty/wipe/", change.wipe, "programme-wipe", edit, edit),
