@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PORT ?= 8000
 export DATABASE_URL
 
-.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench
+.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem
 
 help:
 	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
@@ -40,6 +40,9 @@ pictures: .venv/dev
 
 bench: .venv/dev
 	$(PY) -m bench.sync
+
+bench-redeem: .venv/dev
+	$(PY) -m bench.redeem
 
 lint: .venv/dev
 	.venv/bin/ruff format --check .

@@ -110,7 +110,7 @@ SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amoun
        d.starts_at, d.ends_at,
        CASE WHEN d.valid_for_h IS NOT NULL
             THEN loyalty_received(d, %(group)s) + d.valid_for_h * interval '1 hour' END,
-       coalesce(used.next, 0), NOT d.reusable AND coalesce(used.live, 0) > 0,
+       loyalty_next_n(%(group)s, d.id), NOT d.reusable AND coalesce(used.live, 0) > 0,
        CASE WHEN d.cooldown_h > 0 THEN used.last + d.cooldown_h * interval '1 hour' END,
        d.code_kind = 'unique' AND NOT EXISTS (
            SELECT FROM loyalty_couponcode c WHERE c.discount_id = d.id AND c.redemption_id IS NULL),
@@ -118,7 +118,7 @@ SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amoun
            SELECT FROM loyalty_discountstore s WHERE s.discount_id = d.id AND s.store_id = %(store)s)
 FROM loyalty_discount d
 LEFT JOIN LATERAL (
-    SELECT max(r.n) + 1 AS next, count(*) FILTER (WHERE r.state IN ('applied', 'settled')) AS live,
+    SELECT count(*) FILTER (WHERE r.state IN ('applied', 'settled')) AS live,
            max(r.applied_at) FILTER (WHERE r.state IN ('applied', 'settled')) AS last
     FROM loyalty_redemption r WHERE r.persona_id = ANY(%(group)s) AND r.discount_id = d.id
 ) used ON true
