@@ -90,10 +90,7 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
               ORDER BY o.id DESC LIMIT %(open_shown)s) r
         JOIN loyalty_discount d ON d.id = r.discount_id),
        k.ids,
-       EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p.account_id) AND EXISTS (
-           SELECT FROM loyalty_identifier i
-           JOIN loyalty_blockedphone b ON b.account_id = i.account_id AND b.phone = i.value
-           WHERE i.persona_id = ANY(k.ids) AND i.kind = 'phone'),
+       loyalty_is_blocked(p.account_id, k.ids),
        EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0)
 FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k

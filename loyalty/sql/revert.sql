@@ -59,7 +59,10 @@ END $$;
 CREATE OR REPLACE FUNCTION loyalty_revert(
     p_account bigint, p_public_id uuid, p_points numeric, p_key text, p_state text, p_now timestamptz, p_user bigint, p_note text,
     p_why text DEFAULT '', p_only text DEFAULT NULL
-) RETURNS jsonb LANGUAGE plpgsql AS $$
+) RETURNS jsonb LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
 DECLARE
     v_found loyalty_redemption;
     v_balance numeric;
