@@ -325,15 +325,18 @@ class Run:
             print(f"{name:40}{got:>9}   goal {goal:38} {'kept' if kept else 'MISSED'}")
 
     def check(self, answered: int) -> None:
+        from aiqsync.accounts.tenancy import acting_in
         from loyalty import audits
         from loyalty.models import Entry, Redemption
 
-        made = Redemption.unscoped.exclude(transaction__startswith="P").count()
+        with acting_in(self.account.pk):
+            made = Redemption.objects.exclude(transaction__startswith="P").count()
+            entries = Entry.objects.count()
         began = time.monotonic()
         found = audits.violations()
         print(
             f"\n{answered} answered over HTTP, {made} in the books; check_ledger: {len(found)} violations"
-            f" of {audits.how_many_rules()} rules over {Entry.unscoped.count()} entries"
+            f" of {audits.how_many_rules()} rules over {entries} entries"
             f" in {time.monotonic() - began:.1f} s"
         )
         for violation in found:

@@ -57,6 +57,7 @@ class OpenRedemption:
     points: Decimal
     transaction: str
     applied_at: datetime
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
            SELECT sum(l.remaining) FROM loyalty_lot l
            WHERE l.persona_id = p.id AND l.open AND l.expires_at <= %(now)s), 0),
        (SELECT json_agg(json_build_array(r.public_id, d.name, (r.points - r.reverted_points)::text, r.transaction,
-                                         extract(epoch FROM r.applied_at)) ORDER BY r.id)
+                                         extract(epoch FROM r.applied_at),
+                                         CASE d.code_kind WHEN 'unique' THEN (
+                                             SELECT c.code FROM loyalty_couponcode c WHERE c.redemption_id = r.id)
+                                         ELSE d.static_code END) ORDER BY r.id)
         FROM (SELECT * FROM loyalty_redemption o WHERE o.persona_id = ANY(k.ids) AND o.state = 'applied'
               ORDER BY o.id DESC LIMIT %(open_shown)s) r
         JOIN loyalty_discount d ON d.id = r.discount_id),
@@ -201,10 +205,9 @@ def _reward(row: tuple, balance: Decimal, now: datetime, about_persona: str) -> 
 
 
 def _open(row: list, now: datetime) -> OpenRedemption:
-    public_id, name, points, transaction, applied_at = row
-    return OpenRedemption(
-        UUID(public_id), name, Decimal(points), transaction, datetime.fromtimestamp(applied_at, tz=now.tzinfo)
-    )
+    public_id, name, points, transaction, applied_at, code = row
+    when = datetime.fromtimestamp(applied_at, tz=now.tzinfo)
+    return OpenRedemption(UUID(public_id), name, Decimal(points), transaction, when, code or "")
 
 
 def plain_points(points: Decimal) -> str:
