@@ -12,6 +12,7 @@ help:
 	@echo "make stop        stop everything of this checkout"
 	@echo "make test        all checks and tests (DATABASE_URL=... for another server)"
 	@echo "make test-long   the long drills as well"
+	@echo "make bench       sync beside the plainest path; make bench-redeem: redeeming beside the same stack without guards"
 
 .venv/runtime: requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
