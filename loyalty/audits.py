@@ -234,6 +234,18 @@ RULES = (
            WHERE m.posted <> coalesce(e.points, 0)""",
     ),
     Rule(
+        "shortfall-collected",
+        "what was collected for a shortfall is what was taken for it and not given back",
+        """SELECT f.account_id, format('shortfall %s: says %s, entries %s', f.id, f.collected,
+                                       coalesce(e.points, 0)) AS what
+           FROM loyalty_shortfall f
+           LEFT JOIN (SELECT account_id, substring(key from '^(?:un)?collect:([0-9]+):') AS whose,
+                             -sum(points) AS points
+                      FROM loyalty_entry WHERE kind = 'adjust' AND key ~ '^(un)?collect:[0-9]+:' GROUP BY 1, 2) e
+           ON e.account_id = f.account_id AND e.whose = f.id::text
+           WHERE f.collected <> coalesce(e.points, 0)""",
+    ),
+    Rule(
         "debits-point-at-lots",
         "every entry that takes points names the lots it took them from",
         """SELECT e.account_id, format('entry %s (%s): %s points, no draw', e.id, e.kind, e.points) AS what

@@ -50,7 +50,9 @@ def enter(*, account_id: int, discount_id: int, codes: Sequence[str], now: datet
 
 
 def generate(*, account_id: int, discount_id: int, count: int, now: datetime, prefix: str = "") -> int:
-    """Make so many new codes nobody can guess. Returns how many there are more."""
+    """Make so many new codes nobody can guess. Returns how many there are more. ValueError: the prefix is too long."""
+    if len(prefix) > LONGEST - LENGTH:
+        raise ValueError(f"a prefix has at most {LONGEST - LENGTH} characters")
     made = 0
     for _ in range(5):
         wanted = min(count, MOST) - made

@@ -205,6 +205,7 @@ _WHY = {
     "split": "Moved back when a merge was taken back.",
     "forward": "Points given back went on to where this person's points are.",
     "collect": "Taken for points that could not be taken back before.",
+    "uncollect": "Given back with its redemption: it had been taken for what was missing.",
     "settled_again": "The sale came late, with the discount: the points are taken after all.",
 }
 _CHANNELS = {"sms": "texts", "email": "e-mail", "any": "texts or e-mail"}

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 
 from aiqsync.accounts.models import User
 
@@ -297,9 +296,7 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
     if discount is None or state is None or state.persona_id is None:
         raise CannotDo("Nobody's sale: attach the receipt to its shopper first.")
     with transaction.atomic():
-        group = Q(persona_id=state.persona_id) | Q(persona__merged_into_id=state.persona_id)
-        before = Redemption.unscoped.filter(group, discount=discount).order_by("-n").first()
-        n = before.n + 1 if before else 0
+        n = ledger.next_n(account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk)
         done = ledger.redeem(
             account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk, n=n,
             transaction=state.sale.number or f"sale-{sale_id}", channel="staff", now=now, user_id=user.pk,

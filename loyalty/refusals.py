@@ -13,6 +13,7 @@ _SENTENCES = {
     "archived": "This discount is no longer offered.",
     "not_started": "This discount has not started.",
     "ended": "This discount has ended.",
+    "staff_only": "This discount is redeemed by staff in the store.",
     "store": "This discount is not for this store.",
     "audience": "This discount is not for this shopper.",
     "expired_for_you": "This discount's time is over for this shopper.",

@@ -57,6 +57,7 @@ class OpenRedemption:
     points: Decimal
     transaction: str
     applied_at: datetime
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,15 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
            SELECT sum(l.remaining) FROM loyalty_lot l
            WHERE l.persona_id = p.id AND l.open AND l.expires_at <= %(now)s), 0),
        (SELECT json_agg(json_build_array(r.public_id, d.name, (r.points - r.reverted_points)::text, r.transaction,
-                                         extract(epoch FROM r.applied_at)) ORDER BY r.id)
+                                         extract(epoch FROM r.applied_at),
+                                         CASE d.code_kind WHEN 'unique' THEN (
+                                             SELECT c.code FROM loyalty_couponcode c WHERE c.redemption_id = r.id)
+                                         ELSE d.static_code END) ORDER BY r.id)
         FROM (SELECT * FROM loyalty_redemption o WHERE o.persona_id = ANY(k.ids) AND o.state = 'applied'
               ORDER BY o.id DESC LIMIT %(open_shown)s) r
         JOIN loyalty_discount d ON d.id = r.discount_id),
        k.ids,
-       EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p.account_id) AND EXISTS (
-           SELECT FROM loyalty_identifier i
-           JOIN loyalty_blockedphone b ON b.account_id = i.account_id AND b.phone = i.value
-           WHERE i.persona_id = ANY(k.ids) AND i.kind = 'phone'),
+       loyalty_is_blocked(p.account_id, k.ids),
        EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0)
 FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
@@ -110,7 +111,7 @@ SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amoun
        d.starts_at, d.ends_at,
        CASE WHEN d.valid_for_h IS NOT NULL
             THEN loyalty_received(d, %(group)s) + d.valid_for_h * interval '1 hour' END,
-       coalesce(used.next, 0), NOT d.reusable AND coalesce(used.live, 0) > 0,
+       loyalty_next_n(%(group)s, d.id), NOT d.reusable AND coalesce(used.live, 0) > 0,
        CASE WHEN d.cooldown_h > 0 THEN used.last + d.cooldown_h * interval '1 hour' END,
        d.code_kind = 'unique' AND NOT EXISTS (
            SELECT FROM loyalty_couponcode c WHERE c.discount_id = d.id AND c.redemption_id IS NULL),
@@ -118,7 +119,7 @@ SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amoun
            SELECT FROM loyalty_discountstore s WHERE s.discount_id = d.id AND s.store_id = %(store)s)
 FROM loyalty_discount d
 LEFT JOIN LATERAL (
-    SELECT max(r.n) + 1 AS next, count(*) FILTER (WHERE r.state IN ('applied', 'settled')) AS live,
+    SELECT count(*) FILTER (WHERE r.state IN ('applied', 'settled')) AS live,
            max(r.applied_at) FILTER (WHERE r.state IN ('applied', 'settled')) AS last
     FROM loyalty_redemption r WHERE r.persona_id = ANY(%(group)s) AND r.discount_id = d.id
 ) used ON true
@@ -204,10 +205,9 @@ def _reward(row: tuple, balance: Decimal, now: datetime, about_persona: str) -> 
 
 
 def _open(row: list, now: datetime) -> OpenRedemption:
-    public_id, name, points, transaction, applied_at = row
-    return OpenRedemption(
-        UUID(public_id), name, Decimal(points), transaction, datetime.fromtimestamp(applied_at, tz=now.tzinfo)
-    )
+    public_id, name, points, transaction, applied_at, code = row
+    when = datetime.fromtimestamp(applied_at, tz=now.tzinfo)
+    return OpenRedemption(UUID(public_id), name, Decimal(points), transaction, when, code or "")
 
 
 def plain_points(points: Decimal) -> str:

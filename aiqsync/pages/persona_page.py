@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db import connection
-from django.db.models import Q, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -26,6 +26,7 @@ from loyalty.models import (
     ConsentChannel,
     ConsentLine,
     ConsentState,
+    CouponCode,
     Enrolment,
     Entry,
     EntryKind,
@@ -168,6 +169,7 @@ def _points(
     redemptions = CappedPaginator(
         Redemption.objects.filter(persona__in=rows)
         .select_related("discount", "store", "sale", "user", "persona")
+        .annotate(own_code=Subquery(CouponCode.objects.filter(redemption=OuterRef("pk")).values("code")[:1]))
         .order_by("-applied_at", "-id"),
         REDEMPTIONS_A_PAGE,
     ).get_page(request.GET.get("redemptions"))
@@ -249,6 +251,7 @@ def _before_the_merge(merged: list[Persona]) -> list[dict[str, Any]]:
 def _redemption(one: Redemption) -> Redemption:
     one.left = one.points - one.reverted_points
     one.to_type = to_type(one.discount)
+    one.code = one.own_code or one.discount.static_code
     return one
 
 

@@ -153,14 +153,19 @@ def _link(account_id: int, discount: str, token: str, now: datetime) -> links.Li
 
 
 def _balance_then(done: ledger.Redeemed) -> Decimal:
-    """The balance right after an earlier redemption: of its own entry or, when it cost nothing, of the last before."""
+    """The balance right after an earlier redemption: of its own entry or, when it cost nothing, of the last before.
+
+    Of its first entry: one that was released and settled again has another since.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT e.balance_after FROM loyalty_redemption r JOIN loyalty_entry e ON e.persona_id = r.persona_id
-               WHERE r.public_id = %s AND (e.redemption_id = r.id AND e.kind = 'redeem'
-                                           OR r.points = 0 AND e.at <= r.applied_at)
-               ORDER BY e.id DESC LIMIT 1""",
+            """SELECT coalesce(
+                   (SELECT e.balance_after FROM loyalty_entry e WHERE e.redemption_id = r.id AND e.kind = 'redeem'
+                    ORDER BY e.id LIMIT 1),
+                   (SELECT e.balance_after FROM loyalty_entry e
+                    WHERE e.persona_id = r.persona_id AND e.at <= r.applied_at ORDER BY e.id DESC LIMIT 1))
+               FROM loyalty_redemption r WHERE r.public_id = %s""",
             [done.redemption_id],
         )
         row = cursor.fetchone()
-    return row[0] if row else done.balance
+    return done.balance if row is None or row[0] is None else row[0]

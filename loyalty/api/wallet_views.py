@@ -77,6 +77,7 @@ def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[
                 "pointsDeduction": one.points,
                 "transactionID": one.transaction or None,
                 "appliedAt": epoch(one.applied_at),
+                "code": one.code or None,
             }
             for one in shown.open_redemptions
         ]

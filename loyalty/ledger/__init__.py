@@ -21,7 +21,7 @@ from .moves import (
     waive,
 )
 from .postings import Posted, adjust, expire_due
-from .reading import next_to_expire, spendable, spendable_points
+from .reading import next_n, next_to_expire, spendable, spendable_points
 from .redemptions import (
     AlreadyUsed,
     NotAvailable,
@@ -43,6 +43,6 @@ __all__ = [
     "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "KeyTaken", "Mirrored", "Moved",
     "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert", "OneDiscountPerOrder", "Posted",
     "Redeemed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust", "collect", "expire_due", "merge",
-    "mirror", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again", "settle_redemption",
-    "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
+    "mirror", "next_n", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again",
+    "settle_redemption", "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
 ]  # fmt: skip

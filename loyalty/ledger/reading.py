@@ -47,3 +47,14 @@ def next_to_expire(account_id: int, persona_id: int, now: datetime) -> tuple[Dec
             [persona_id, account_id, now],
         )
         return cursor.fetchone()
+
+
+def next_n(*, account_id: int, persona_id: int, discount_id: int) -> int:
+    """The number of the next use of a discount by a root and those merged into it; a wallet's address carries it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT loyalty_next_n(array_agg(id), %s) FROM loyalty_persona
+               WHERE account_id = %s AND (id = %s OR merged_into_id = %s)""",
+            [discount_id, account_id, persona_id, persona_id],
+        )
+        return cursor.fetchone()[0]

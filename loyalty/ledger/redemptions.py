@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+import orjson
 from django.db import connection, transaction
 
 from .calls import KeyTaken, NotEnoughPoints, as_points, call, exact
@@ -27,7 +28,8 @@ class NotAvailable(Exception):
     """The discount cannot be used now; `loyalty.refusals.sentence` says why.
 
     `reason`: unknown, stale (read the wallet again), disabled (the programme), not_a_member, archived, not_started,
-    ended, store, audience, expired_for_you, blocked (employee), mirror, spend, cooldown (until `free_at`), no_code.
+    ended, staff_only, store, audience, expired_for_you, blocked (employee), mirror, spend, cooldown (until `free_at`),
+    no_code.
     """
 
     def __init__(self, reason: str, *, free_at: datetime | None = None, min_spend_cents: int = 0) -> None:
@@ -208,31 +210,35 @@ def revert_line(
     The points are laid over the lines of its sale by what they cost, the largest remainders first, so that all lines
     together give back exactly what was taken. Never more than is left comes back.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT r.id, r.points, r.reverted_points, r.sale_id FROM loyalty_redemption r
-               WHERE r.public_id = %s AND r.account_id = %s""",
-            [redemption_public_id, account_id],
-        )
-        row = cursor.fetchone()
-        if row is None:
-            raise UnknownRedemption(redemption_public_id)
-        pk, points, given, sale_id = row
-        cursor.execute(
-            "SELECT number, total_cents FROM integrations_saleline WHERE sale_id = %s AND total_cents > 0",
-            [sale_id],
-        )
-        shares = shares_of(points, dict(cursor.fetchall()))
-        left, key = points - given, f"revert:{pk}:line:{line}"
-        cursor.execute("SELECT points FROM loyalty_entry WHERE account_id = %s AND key = %s", [account_id, key])
-        before = cursor.fetchone()
-        share = before[0] if before else min(shares.get(line, Decimal(0)), left)
+    for _ in range(5):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """SELECT r.id, r.points, r.points - r.reverted_points, loyalty_times_taken(r.id),
+                          (SELECT json_object_agg(l.number, l.total_cents)::text FROM integrations_saleline l
+                           WHERE l.sale_id = r.sale_id AND l.total_cents > 0)
+                   FROM loyalty_redemption r WHERE r.public_id = %s AND r.account_id = %s""",
+                [redemption_public_id, account_id],
+            )
+            row = cursor.fetchone()
+            if row is None:
+                raise UnknownRedemption(redemption_public_id)
+            pk, taken, left, times, lines = row
+            weights = {int(number): cents for number, cents in orjson.loads(lines or "{}").items()}
+            whole = shares_of(taken, weights).get(line, Decimal(0))
+            key = f"revert:{pk}:line:{line}" + (f":again{times}" if times > 1 else "")
+            cursor.execute("SELECT points FROM loyalty_entry WHERE account_id = %s AND key = %s", [account_id, key])
+            before = cursor.fetchone()
+        share = before[0] if before else min(whole, left)
         if share <= 0:
-            raise NothingToRevert(left=left, asked=shares.get(line, Decimal(0)))
-        return revert(
-            account_id=account_id, redemption_public_id=redemption_public_id, now=now, points=share, key=key,
-            user_id=user_id, note=note or f"Line {line} of the sale", why="refund",
-        )  # fmt: skip
+            raise NothingToRevert(left=left, asked=whole)
+        try:
+            return revert(
+                account_id=account_id, redemption_public_id=redemption_public_id, now=now, points=share, key=key,
+                user_id=user_id, note=note or f"Line {line} of the sale", why="refund",
+            )  # fmt: skip
+        except NothingToRevert as error:
+            refused = error  # another gave back meanwhile: what is left now is this line's, if anything is
+    raise refused
 
 
 def shares_of(points: Decimal, weights: dict[int, int]) -> dict[int, Decimal]:

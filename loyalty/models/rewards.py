@@ -14,7 +14,7 @@ from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
 from integrations.models import Sale
 from stores.models import Store
 
-from .fields import by_user, points_field
+from .fields import LedgerModel, by_user, points_field
 from .people import Persona
 from .programme import Audience
 
@@ -217,11 +217,15 @@ class Channel(models.TextChoices):
     STAFF = "staff", "Staff"
 
 
-class Redemption(TenantModel):
+class Redemption(LedgerModel):
     """One use of a discount."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    persona = TenantKey(Persona, related_name="redemptions")
+    persona = TenantKey(Persona, db_index=False, related_name="redemptions")
+    asked_as = TenantKey(
+        Persona, null=True, db_index=False, related_name="+",
+        help_text="Whose address was used, when that row had been merged into the persona by then.",
+    )  # fmt: skip
     discount = TenantKey(Discount, related_name="redemptions")
     n = models.PositiveIntegerField(help_text="Counts this discount's uses by the persona and those merged into it.")
     transaction = models.CharField(max_length=100, blank=True)
@@ -257,10 +261,19 @@ class Redemption(TenantModel):
             ),
             tenant_parent("redemption"),
         ]
+        # Persona alone and account alone are served by these; each index is paid for at every till.
         indexes = [
             models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
             models.Index(fields=["persona"], name="redemption_open", condition=Q(state="applied")),
             models.Index(fields=["applied_at"], name="redemption_waiting", condition=Q(state="applied")),
+            models.Index(
+                fields=["asked_as", "discount", "n"], name="redemption_asked_as", condition=Q(asked_as__isnull=False)
+            ),
+            models.Index(
+                fields=["persona", "transaction"],
+                name="redemption_given_back",
+                condition=Q(state__in=["released", "reverted"]),
+            ),
         ]
 
 

@@ -299,8 +299,7 @@ BEGIN
         IF v_points = 0 THEN
             RETURN jsonb_build_object('refused', 'points', 'balance', v_balance);
         END IF;
-        SELECT count(*) INTO v_lots FROM loyalty_entry
-        WHERE account_id = p_account AND key LIKE 'collect:' || p_shortfall || ':%';
+        v_lots := cardinality(loyalty_collections(p_account, p_shortfall));
         v_entry := loyalty_post(p_account, v_persona, 'adjust', -v_points, 'collect:' || p_shortfall || ':' || v_lots,
                                 NULL, NULL, p_user, p_note, '{"why": "collect"}', v_short.at, p_now);
         PERFORM loyalty_take(p_account, v_persona, v_entry, v_points);

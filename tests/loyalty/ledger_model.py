@@ -35,7 +35,7 @@ class Use:
     given: int = 0
     live: bool = True
     parts: set[int] = field(default_factory=set)
-    made: int = 0  # how many uses there were before it
+    asked: int = 0  # whose address it was
 
 
 @dataclass(eq=False)
@@ -43,7 +43,6 @@ class Merge:
     survivor: int
     loser: int
     open: bool = True
-    made: int = 0  # how many uses there were then
 
 
 @dataclass(eq=False)

@@ -14,13 +14,31 @@ SCHEMA = "unlocked"
 @contextmanager
 def unlocked_functions() -> Iterator[str]:
     """The same texts without their lock lines, in a schema of their own."""
-    texts = [sql.text(name).splitlines() for name in sql.LEDGER]
-    kept = "\n".join(line for lines in texts for line in lines if not line.endswith("-- lock"))
-    assert kept.count("\n") < sum(map(len, texts)), "there were no lock lines"
+    lines = _texts().splitlines()
+    kept = [line for line in lines if not line.endswith("-- lock")]
+    assert len(kept) < len(lines), "there were no lock lines"
+    with _installed("\n".join(kept)) as schema:
+        yield schema
+
+
+@contextmanager
+def functions_without(care: str, careless: str) -> Iterator[str]:
+    """The same texts with their locks, but without one precaution: its text is replaced."""
+    assert _texts().count(care) == 1, "the precaution is written otherwise by now"
+    with _installed(_texts().replace(care, careless)) as schema:
+        yield schema
+
+
+def _texts() -> str:
+    return "\n".join(sql.text(name) for name in sql.LEDGER)
+
+
+@contextmanager
+def _installed(texts: str) -> Iterator[str]:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
         cursor.execute(f"SET search_path TO {SCHEMA}, public")
-        cursor.execute(kept)
+        cursor.execute(texts)
         cursor.execute("SET search_path TO public")
     try:
         yield SCHEMA

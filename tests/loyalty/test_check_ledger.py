@@ -190,6 +190,10 @@ CORRUPTIONS = {
         " SELECT account_id, id, {ada}, 5, 1, now() FROM integrations_customer WHERE external_id = 'm'",
         {"mirror-posted"},
     ),
+    "collected without an entry": (
+        "UPDATE loyalty_shortfall SET collected = 1 WHERE account_id = {account} AND points > 1",
+        {"shortfall-collected"},
+    ),
     "debit without a lot": (
         "DELETE FROM loyalty_draw WHERE entry_id = (SELECT max(id) FROM loyalty_entry WHERE kind = 'redeem')",
         {"debits-point-at-lots", "entry-parts", "lot-draws"},

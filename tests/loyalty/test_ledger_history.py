@@ -176,7 +176,8 @@ class History:
         root = self.model.root(persona)
         group = self.model.group(root)
         before = [use for use in self.model.uses if use.owner in group and use.discount == place]
-        n = max((use.n for use in before), default=-1) + 1
+        known = [use.n for use in self.model.uses if use.discount == place and {use.owner, use.asked} & group]
+        n = max(known, default=-1) + 1
         asked = self.chance.choice([n, n, self.chance.randrange(n + 1)])
         order = self.chance.choice(["", "A", "B", "C"])
         self.model.expire(root, self.hour)
@@ -197,7 +198,7 @@ class History:
         if expected is None:
             points = int(discount.points)
             expected = Use(root, place, n, order, points, self.model.debit(root, points), root)
-            expected.made = len(self.model.uses)
+            expected.asked = persona
             self.model.uses.append(expected)
             self.public[expected] = made.redemption_id
             assert made.created
@@ -216,17 +217,14 @@ class History:
                     return use
             if n > asked and any(use.order == order and use.n >= asked for use in before):
                 return ledger.AlreadyUsed
-        same = next((use for use in before if use.owner == persona and use.n == asked), None)
-        if same is None and persona != root and n > asked:
-            same = next(
-                (use for use in before if use.owner == root and use.n == asked and self.since(persona, use)), None
-            )
+        mine = [use for use in self.model.uses if use.discount == place and use.asked == persona]
+        same = next((use for use in mine if use.n == asked), None)
         if n > asked:
             if same is None:
                 return ledger.NotAvailable
             if not same.live:
                 return ledger.AlreadyUsed
-            if not order:
+            if order in ("", same.order):
                 return same
         if order and any(
             u.live and u.order == order and u.discount != place and u.owner in group for u in self.model.uses
@@ -239,11 +237,6 @@ class History:
         if any(self.model.mirrored[customer] and persona in group for customer, persona in self.mirror_rows.items()):
             return ledger.NotAvailable
         return ledger.NotEnoughPoints if self.model.balance(root) < price else None
-
-    def since(self, persona: int, use: Use) -> bool:
-        """Whether a use was made after the persona was merged."""
-        [merge] = [one for one in self.merge_rows if one.loser == persona and one.open]
-        return use.made >= merge.made
 
     def revert(self) -> None:
         if not self.model.uses:
@@ -301,7 +294,6 @@ class History:
         again = ledger.merge(account_id=self.account_id, merge_id=row.pk, now=self.now)
         assert not again.created
         merge = self.model.merge(survivor, loser)
-        merge.made = len(self.model.uses)
         self.merge_rows[merge] = row.pk
         self.hour += 1
 

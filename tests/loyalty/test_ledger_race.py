@@ -5,18 +5,22 @@ LEDGER_RACE_ROUNDS sets how often each race is run (3 by default).
 
 import os
 import random
+import threading
+import time
 import uuid
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection, transaction
 
 from loyalty import audits, ledger
-from loyalty.models import Redemption, Wallet
+from loyalty.models import CouponCode, Merge, Redemption, Wallet
 
 from ..factories import make_account, make_discount, make_persona
 from .ledger_sales import make_sales, target
-from .race import at_once, unlocked_functions
+from .race import at_once, functions_without, unlocked_functions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -34,10 +38,10 @@ REFUSALS = (
 
 
 class Shopper:
-    def __init__(self, points=0, **options) -> None:
-        self.account = make_account()
+    def __init__(self, points=0, *, account=None, discount=None, **options) -> None:
+        self.account = account or make_account()
         self.persona = make_persona(self.account)
-        self.discount = make_discount(self.account, points=100)
+        self.discount = discount or make_discount(self.account, points=100)
         self.ids = {"account_id": self.account.pk, "persona_id": self.persona.pk}
         if points:
             self.give(points, **options)
@@ -182,7 +186,41 @@ def overlapping_pages(schema):
     return _wrong(at_once([lambda seed=seed: [page(seed), page(seed + 99)] for seed in range(8)], schema=schema))
 
 
+def codes_run_out(schema):
+    """Eight shoppers at eight tills, three codes left: each code is one shopper's."""
+    account = make_account()
+    discount = make_discount(account, code_kind="unique")
+    for code in "ABC":
+        CouponCode.unscoped.create(account=account, discount=discount, code=f"{code}{discount.pk}")
+    shoppers = [Shopper(100, account=account, discount=discount) for _ in range(8)]
+    answers = at_once([lambda one=one: one.redeem("T1") for one in shoppers], schema=schema)
+    got = [answer.code for answer in answers if not isinstance(answer, Exception)]
+    refused = [answer for answer in answers if isinstance(answer, ledger.NotAvailable) and answer.reason == "no_code"]
+    kept = CouponCode.unscoped.filter(discount=discount, redemption__isnull=False).values("redemption").distinct()
+    return _wrong(answers, codes=(len(set(got)), 3), shoppers=(len(got), 3), refused=(len(refused), 5),
+                  kept=(kept.count(), 3))  # fmt: skip
+
+
+def merged_meanwhile(schema):
+    """A shopper redeems at ten tills, by the addresses of two rows, while the two become one. Nothing is refused."""
+    shopper = Shopper(500)
+    other = Shopper(500, account=shopper.account, discount=shopper.discount)
+    merge = Merge.unscoped.create(account=shopper.account, survivor=shopper.persona, loser=other.persona, why="manual",
+                                  at=NOW, survivor_balance=0, loser_balance=0)  # fmt: skip
+    orders = [lambda n=n, who=who: who.redeem(f"T{n}{who.persona.pk}") for n in range(5) for who in (shopper, other)]
+    moved = [lambda: ledger.merge(account_id=shopper.account.pk, merge_id=merge.pk, now=NOW)]
+    answers = at_once(orders[:5] + moved + orders[5:], schema=schema)
+    # An address that was never used before the merge is out of date after it: both rows had the number 0.
+    stale = [one for one in answers if isinstance(one, ledger.NotAvailable) and one.reason == "stale"]
+    other_refusals = [one for one in answers if isinstance(one, REFUSALS) and one not in stale]
+    left = 1000 - 100 * (_made(answers) - 1)  # the merge says `created` too
+    return _wrong(answers, refused=(other_refusals, []), left=(shopper.balance + other.balance, left),
+                  loser=(other.balance, 0))  # fmt: skip
+
+
 RACES = [
+    codes_run_out,
+    merged_meanwhile,
     two_tills_one_balance,
     retry_storm,
     one_address,
@@ -209,3 +247,62 @@ def test_control_without_locks_the_race_is_lost(race):
                 print(f"{race.__name__}: lost in round {round_ + 1}: {wrong[0][:200]}")
                 return
     pytest.fail("never lost without locks: this race proves nothing")
+
+
+def _waiting(act, meanwhile, schema: str):
+    """`act` begins, waits for what `meanwhile` holds, and goes on when that is committed. Its answer, or exception."""
+    held, answers = threading.Event(), []
+
+    def late():
+        held.wait(10)
+        return act()
+
+    def first():
+        with transaction.atomic():
+            meanwhile()
+            held.set()
+            with connection.cursor() as cursor:  # until the other one waits for us
+                for _ in range(500):
+                    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                    if cursor.fetchone()[0]:
+                        break
+                    time.sleep(0.01)
+                else:
+                    raise AssertionError("nobody waited")
+
+    answers = at_once([late, first], schema=schema)
+    assert answers[1] is None, answers[1]
+    return answers[0]
+
+
+# What is looked at again once a wallet is held: (verb, the text of the precaution, the text without it).
+AGAIN = {
+    "redeem": ("        EXIT WHEN v_again = o_root;", "        EXIT;"),
+    "revert": ("        EXIT WHEN v_wallets <@ v_opened;", "        EXIT WHEN v_opened <> '{}';"),
+}
+
+
+@pytest.mark.parametrize("careful", [True, False], ids=["careful", "control"])
+@pytest.mark.parametrize("verb", AGAIN)
+def test_fault_7_4_merged_while_waiting_for_the_wallet(verb, careful):
+    """The points are at the root when the wallet is free; a root's own due points go before its balance is told."""
+    shopper = Shopper(500)
+    root = Shopper(60, account=shopper.account, discount=shopper.discount, expires_at=NOW + DAY)
+    made = shopper.redeem("T1")
+    merge = Merge.unscoped.create(account=shopper.account, survivor=root.persona, loser=shopper.persona, why="manual",
+                                  at=NOW, survivor_balance=0, loser_balance=0)  # fmt: skip
+
+    def act():
+        if verb == "redeem":
+            return shopper.redeem("T2", n=1)
+        return shopper.revert(made.redemption_id, now=NOW + DAY)
+
+    def meanwhile():
+        ledger.merge(account_id=shopper.account.pk, merge_id=merge.pk, now=NOW)
+
+    with nullcontext("public") if careful else functions_without(*AGAIN[verb]) as schema:
+        answer = _waiting(act, meanwhile, schema)
+    right = not isinstance(answer, Exception) and answer.balance == {"redeem": 360, "revert": 500}[verb]
+    assert right is careful, answer
+    if careful:
+        assert _wrong([answer]) == [] and root.balance == answer.balance

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from django.utils import timezone
 
-from loyalty import links
-from loyalty.models import Programme, Redemption
+from loyalty import ledger, links
+from loyalty.models import CouponCode, Discount, Programme, Redemption
 from tests.factories import make_account, make_discount, make_persona
+from tests.loyalty.ledger_sales import make_sales
 
 from .till import Till, at_once
 
@@ -198,3 +199,38 @@ class TestAtOnce:
         answers = at_once([lambda i=i: till.call("PUT", f"{url}/T{i}") for i in range(20)])
         assert sorted(a.status_code for a in answers) == [200] * 2 + [400] * 18
         assert till.balance == 200 and till.redeem_entries == 2
+
+
+class TestCodes:
+    def test_the_answer_and_the_wallet_carry_it(self, till):
+        unique = make_discount(till.account, points=100, code_kind="unique")
+        CouponCode.unscoped.create(account=till.account, discount=unique, code="LEAF-7")
+        static = make_discount(till.account, points=100, code_kind="static", static_code="TEN")
+        url = till.url(unique)
+        assert [till.data("PUT", url + "/T1")["code"] for _ in range(2)] == ["LEAF-7", "LEAF-7"]
+        assert till.data("PUT", till.url(static) + "/T2")["code"] == "TEN"
+        assert [one["code"] for one in till.wallet()["openRedemptions"]] == ["LEAF-7", "TEN"]
+        assert till.refused(400, "PUT", url + "/T3") == "All coupon codes of this discount are used."
+
+    def test_settled_again_a_repeat_still_answers_the_same_bytes(self, till, discount):
+        url = till.url(discount) + "/T1"
+        first = till.call("PUT", url)
+        row = Redemption.unscoped.get()
+        ledger.revert(account_id=till.account.pk, redemption_public_id=row.public_id, now=timezone.now(),
+                      to_state="released", why="no_sale")  # fmt: skip
+        till.give(77)
+        [sale] = make_sales(till.account, 1)
+        assert ledger.settle_again(account_id=till.account.pk, redemption_id=row.pk, sale_id=sale, now=timezone.now())
+        assert till.call("PUT", url).content == first.content
+
+
+@pytest.mark.parametrize("fields, said", [
+    ({"hide_redeem": True}, "This discount is redeemed by staff in the store."),
+    ({"limited_audiences": True}, "This discount is not for this shopper."),
+    ({"archived_at": timezone.now()}, "This discount is no longer offered."),
+])  # fmt: skip
+def test_a_refusal_is_a_sentence(till, fields, said):
+    discount = make_discount(till.account, points=100)
+    url = till.url(discount)
+    Discount.unscoped.filter(pk=discount.pk).update(**fields)
+    assert till.refused(400, "PUT", url) == said and till.balance == 1000
