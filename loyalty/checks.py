@@ -11,6 +11,7 @@ from . import audits
 from .models import LedgerCheck
 
 EVERY = timedelta(hours=24)
+SOON = timedelta(minutes=2)  # a ledger that was empty when it was looked at says nothing about what came since
 KEPT = 30
 
 
@@ -32,12 +33,14 @@ def check_all(*, now: datetime) -> int:
 
 
 def is_due(*, now: datetime) -> bool:
-    """Whether some account's last look is a day old."""
+    """Whether some account's last look is a day old, or saw an empty ledger that is empty no more."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT EXISTS (SELECT 1 FROM accounts_account a WHERE NOT EXISTS (
-                   SELECT 1 FROM loyalty_ledgercheck c WHERE c.account_id = a.id AND c.at > %s))""",
-            [now - EVERY],
+                   SELECT 1 FROM loyalty_ledgercheck c WHERE c.account_id = a.id AND c.at > %s
+                   AND (c.entries > 0 OR c.at > %s
+                        OR NOT EXISTS (SELECT 1 FROM loyalty_entry e WHERE e.account_id = a.id))))""",
+            [now - EVERY, now - SOON],
         )
         return cursor.fetchone()[0]
 

@@ -198,6 +198,16 @@ class TestChecks:
         assert not checks.is_due(now=NOW + timedelta(hours=23))
         assert checks.is_due(now=NOW + DAY)
 
+    def test_an_empty_ledger_is_looked_at_again_once_it_holds_something(self, shop):
+        checks.check_all(now=NOW)
+        assert not checks.is_due(now=NOW + timedelta(minutes=5))
+        give(shop, 10)
+        assert not checks.is_due(now=NOW + timedelta(minutes=1))
+        assert checks.is_due(now=NOW + timedelta(minutes=5))
+        checks.check_all(now=NOW + timedelta(minutes=5))
+        assert checks.last(account_id=shop.pk).entries == 1
+        assert not checks.is_due(now=NOW + timedelta(hours=23))
+
     def test_thirty_looks_are_kept(self, shop):
         for n in range(33):
             checks.check(account_id=shop.pk, now=NOW + n * DAY)
