@@ -130,20 +130,22 @@ BEGIN
     )) THEN
         v_refused := 'order';
     END IF;
+    IF v_refused IS NULL AND v_found.transaction = '' AND v_found.sale_id IS NOT NULL THEN
+        v_refused := 'stale';  -- its sale is known already: another order is another use, from a wallet read anew
+    END IF;
     IF v_refused IS NULL AND v_found.transaction = '' THEN
-        -- First without a transaction, now with one: the same use. Whoever names an order is a till. Once its sale is
-        -- known, also by a page we waited for, another order is another use, from a wallet read anew.
+        -- First without a transaction, now with one: the same use. Whoever names an order is a till.
         UPDATE loyalty_redemption SET
             transaction = p_transaction,
             channel = 'till',
-            state = CASE WHEN channel = 'web' THEN 'applied' ELSE state END,
-            settled_at = CASE WHEN channel = 'web' THEN NULL ELSE settled_at END,
+            state = CASE WHEN channel = 'web' AND sale_id IS NULL THEN 'applied' ELSE state END,
+            settled_at = CASE WHEN channel = 'web' AND sale_id IS NULL THEN NULL ELSE settled_at END,
             store_id = coalesce(store_id, p_store)
         WHERE id = v_found.id AND sale_id IS NULL RETURNING * INTO v_found;
         IF FOUND THEN
             RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
         END IF;
-        v_refused := 'stale';
+        v_refused := 'stale';  -- its sale was seen this very moment
     END IF;
 
     IF v_refused IS NULL THEN
