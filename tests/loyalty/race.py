@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from django.db import connection, transaction
 
 from loyalty import audits, sql
+from loyalty.models import Persona
 
 SCHEMA = "unlocked"
 LOCK = "-- lock"
@@ -96,20 +97,21 @@ def at_once(calls: list[Callable[[], object]], *, schema: str = "public") -> lis
     return answers
 
 
-_CLAUSE = re.compile(r"\s+FOR (NO KEY )?UPDATE( OF \S+)?( SKIP LOCKED| NOWAIT)?", re.IGNORECASE)
-
-
 class Cut:
-    """For a connection's statements: those that lock rows of a table, without the lock. `times`: how often."""
+    """For a connection's statements: those that lock rows of a table, without the lock. `times`: how often.
 
-    def __init__(self, table: str) -> None:
-        self.names = re.compile(rf"\b{table}\b")
+    `clause`: what of the lock is cut; all of it, or only what makes it not wait.
+    """
+
+    def __init__(self, *tables: str, clause: str = r"FOR (NO KEY )?UPDATE( OF \S+)?( SKIP LOCKED| NOWAIT)?") -> None:
+        self.first = re.compile(rf"^(?:(?!\bFROM\b).)*\bFROM \"?(?:{'|'.join(tables)})\b", re.DOTALL)
+        self.clause = re.compile(rf"\s+{clause}")
         self.times = 0
 
     def __call__(self, execute, statement, params, many, context):
-        if _CLAUSE.search(statement) and self.names.search(statement):
+        if self.first.search(statement) and self.clause.search(statement):
             self.times += 1
-            statement = _CLAUSE.sub("", statement)
+            statement = self.clause.sub("", statement)
         return execute(statement, params, many, context)
 
 
@@ -173,6 +175,21 @@ def overlap(
         acting = Acting(second, schema=schema, cut=cut).settle()
     acting.answer()
     return acting
+
+
+def held_up_behind(
+    persona: Persona, act: Callable[[], object], other: Callable[[], object], *, schema: str = "public",
+    cut: Cut | None = None,
+) -> list[object]:  # fmt: skip
+    """`act` is held up where it writes a row that refers to the persona; `other` runs; then it goes on. Both answers.
+
+    For locks behind an INSERT ... ON CONFLICT DO NOTHING, which by itself waits for whoever has changed the row.
+    """
+    with transaction.atomic():
+        list(Persona.unscoped.select_for_update().filter(pk=persona.pk))
+        acting = Acting(act, schema=schema, cut=cut).settle()
+        late = Acting(other).settle()
+    return [acting.answer(), late.answer()]
 
 
 def wrong(answers, *, refusals: tuple[type[Exception], ...] = (), **expected) -> list[str]:

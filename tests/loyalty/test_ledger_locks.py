@@ -27,7 +27,7 @@ from tests.records import customer, land_customers, make_origin, the_customer
 from ..factories import make_persona
 from .ledger_sales import make_sales, target
 from .people_at_till import DAY, HOUR, NOW, Shop
-from .race import Acting, functions_unlocked, functions_without, lock_lines, overlap, wrong
+from .race import Acting, functions_unlocked, functions_without, held_up_behind, lock_lines, overlap, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -245,23 +245,14 @@ def collected_while_it_is_given_back(schema):
 # Sales, mirrors, expiry
 
 
-def _held_up_behind(persona: Persona, act, other, schema) -> list:
-    """`act` is held up at its entry, which refers to a persona that is locked; `other` runs; then it goes on."""
-    with transaction.atomic():
-        list(Persona.unscoped.select_for_update().filter(pk=persona.pk))
-        acting = Acting(act, schema=schema).settle()
-        late = Acting(other).settle()
-    return [acting.answer(), late.answer()]
-
-
 def nobodys_sale_finds_two_owners(schema):
     """Two pages, each with another owner for a sale that was nobody's: it is the second's, and paid once."""
     shop = Shop(0)
     (sale,) = make_sales(shop.account, 1)
     settle(shop, target(sale, None, 0))
-    answers = _held_up_behind(
+    answers = held_up_behind(
         shop.eve, lambda: settle(shop, target(sale, shop.eve.pk, 50)),
-        lambda: settle(shop, target(sale, shop.ada.pk, 50)), schema,
+        lambda: settle(shop, target(sale, shop.ada.pk, 50)), schema=schema,
     )  # fmt: skip
     return wrong(answers, ada=(shop.points(), 50), eve=(shop.points(shop.eve), 0))
 
@@ -286,7 +277,7 @@ def one_customer_two_personas(schema):
         return ledger.mirror(account_id=shop.account.pk, persona_id=persona.pk, customer_id=moved.pk,
                              balance=Decimal(50), now=NOW)  # fmt: skip
 
-    answers = _held_up_behind(shop.eve, lambda: mirror(shop.eve), lambda: mirror(shop.ada), schema)
+    answers = held_up_behind(shop.eve, lambda: mirror(shop.eve), lambda: mirror(shop.ada), schema=schema)
     return wrong(answers, both=(shop.points() + shop.points(shop.eve), 50))
 
 
