@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from integrations.models import Heartbeat
+from loyalty import audits
 from tests.accounts.world import make_world
 from tests.factories import make_account
 
@@ -49,6 +50,7 @@ class Rule:
     def __init__(self, table, name, kind, definition, index) -> None:
         self.table, self.name, self.kind, self.definition, self.index = table, name, kind, definition, index
         self.not_negative = kind == "c" and definition.endswith(" >= 0))") and name.startswith(f"{table}_")
+        self.inside = kind == "f" and definition.startswith("FOREIGN KEY (account_id, ")
         self.is_parent = kind == "u" and definition.startswith("UNIQUE (account_id, ") and name.endswith(
             ("_account_id", "_account_persona")
         )  # fmt: skip
@@ -158,6 +160,17 @@ class House:
             if index != rule.index:
                 run(f'ALTER TABLE {rule.table} DROP CONSTRAINT "{name}" CASCADE')
 
+    def stray(self, rule: Rule) -> str:
+        """A reference led to where it may not go: to the other account's row; outside of accounts, to nobody's."""
+        if not rule.inside:
+            return f"UPDATE {rule.table} SET {rule.column} = 0"
+        key = run(
+            "SELECT a.attname FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid"
+            " AND a.attnum = ANY(x.indkey) WHERE x.indrelid = %s::regclass AND x.indisprimary", rule.parent,
+        )[0][0]  # fmt: skip
+        theirs = f"(SELECT min({key}) FROM {rule.parent} WHERE account_id = {self.other})"
+        return f"UPDATE {rule.table} SET {rule.column} = {theirs} WHERE account_id = {self.mine}"
+
     def proves(self, rule: Rule, statement: str | Copy) -> str:
         """Alone on its table the rule refuses the statement, and without it that passes; else what is wrong."""
         with undone():
@@ -211,17 +224,32 @@ def test_every_reference_stays_inside_its_account(house):
     for rule in house.rules:
         if rule.kind != "f":
             continue
-        inside = rule.definition.startswith("FOREIGN KEY (account_id, ")
-        tenant += inside
-        key = run(
-            "SELECT a.attname FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid"
-            " AND a.attnum = ANY(x.indkey) WHERE x.indrelid = %s::regclass AND x.indisprimary", rule.parent,
-        )[0][0]  # fmt: skip
-        theirs = f"(SELECT min({key}) FROM {rule.parent} WHERE account_id = {house.other})" if inside else "0"
-        mine = f"WHERE account_id = {house.mine}" if inside else ""
-        wrong.append(house.proves(rule, f"UPDATE {rule.table} SET {rule.column} = {theirs} {mine}"))
+        tenant += rule.inside
+        wrong.append(house.proves(rule, house.stray(rule)))
     assert [one for one in wrong if one] == []
     assert tenant > 80
+
+
+def test_the_check_names_each_reference_that_leaves_its_account(house):
+    """Planted with every guard of its table taken away: of all references `check_ledger` names that one."""
+    inside = {f"tenant:{rule.table}.{rule.column}": rule for rule in house.rules if rule.inside}
+    looked_at = {rule.name: rule.sql for rule in audits.tenant_rules()}
+    assert set(looked_at) == set(inside), "a reference is guarded and not checked, or checked and not guarded"
+
+    def violated() -> list[str]:
+        counts = "), (".join(f"'{name}', (SELECT count(*) FROM ({sql}) q)" for name, sql in looked_at.items())
+        return [
+            row[0] for row in run(f"SELECT name FROM (VALUES ({counts})) t (name, violations) WHERE violations > 0")
+        ]
+
+    assert violated() == []
+    for name, rule in inside.items():
+        stray = house.stray(rule)
+        with undone():
+            house.take_away_others(rule)
+            house.take_away(rule)
+            assert run(stray), name
+            assert violated() == [name]
 
 
 def test_no_count_is_below_zero(house):
