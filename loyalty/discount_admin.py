@@ -22,7 +22,6 @@ from unfold.widgets import (
 
 from aiqsync.accounts import audit
 from aiqsync.accounts.base_admin import TenantAdmin
-from aiqsync.accounts.models import Account
 from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
 from stores.models import Store
@@ -245,7 +244,7 @@ class DiscountAdmin(TenantAdmin):
         with transaction.atomic():
             if not change:
                 obj.account_id = current_account_id()
-                obj.number = self._next_number(obj.account_id)
+                obj.number = discounts.next_number(obj.account_id)
             stores, groups = form.cleaned_data.get("for_stores"), form.cleaned_data.get("for_audiences")
             obj.limited_stores, obj.limited_audiences = bool(stores), bool(groups)
             super().save_model(request, obj, form, change)
@@ -277,11 +276,6 @@ class DiscountAdmin(TenantAdmin):
                 messages.warning(request, f"{len(done.refused):,} not taken: {shown}{more}.")
         if count := form.cleaned_data.get("make_codes"):
             messages.info(request, f"{codes.generate(**ids, count=count, now=now):,} codes made.")
-
-    def _next_number(self, account_id: int) -> int:
-        Account.objects.select_for_update(no_key=True).get(pk=account_id)
-        last = Discount.objects.order_by("-number").values_list("number", flat=True).first()
-        return (last or 0) + 1
 
     def archive(self, request, pk: int):
         return require_POST(self._archive)(request, pk)

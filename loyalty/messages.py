@@ -159,7 +159,12 @@ def _send(pk: int, now: datetime) -> int:
     if message.attempts > MOST_ATTEMPTS:
         return _end(message, MessageState.FAILED, "Given up after five attempts.")
     with transaction.atomic():
-        # The address's row is held while the message goes out: a STOP comes before it or after it, never between.
+        # The address's row is held while the message goes out: a STOP comes before it or after it, never between. An
+        # address that nobody spoke of yet (a code for somebody new) gets its row, so that there is something to hold.
+        ConsentState.unscoped.bulk_create(
+            [ConsentState(account_id=message.account_id, channel=message.channel, address=message.address, since=now)],
+            ignore_conflicts=True,
+        )
         held = (
             ConsentState.unscoped.select_for_update()
             .filter(account_id=message.account_id, channel=message.channel, address=message.address)

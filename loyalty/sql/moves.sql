@@ -72,6 +72,7 @@ BEGIN
     PERFORM FROM loyalty_persona WHERE id IN (v_merge.survivor_id, v_merge.loser_id) ORDER BY id
         FOR NO KEY UPDATE -- lock
     ;
+    SELECT * INTO v_merge FROM loyalty_merge WHERE id = p_merge;  -- it may have been split while we waited
     SELECT merged_into_id INTO v_into FROM loyalty_persona WHERE id = v_merge.loser_id;
     IF EXISTS (SELECT FROM loyalty_entry WHERE account_id = p_account AND key = 'merge:' || p_merge || ':out')
        OR v_into = v_merge.survivor_id OR v_merge.split_at IS NOT NULL THEN
@@ -105,6 +106,7 @@ DECLARE
     v_merge loyalty_merge;
     v_root bigint;
     v_rows bigint[];
+    v_held bigint[] := '{}';
     v_sales bigint[];
     v_lots bigint[];
     v_points numeric;
@@ -117,21 +119,25 @@ BEGIN
     ELSIF v_merge.split_at IS NOT NULL THEN
         RETURN jsonb_build_object('points', coalesce(v_merge.split_points, 0), 'created', false);
     END IF;
-    -- The loser and whoever had become part of it before.
-    WITH RECURSIVE g AS (
-        SELECT v_merge.loser_id AS id
-        UNION
-        SELECT m.loser_id FROM g JOIN loyalty_merge m ON m.survivor_id = g.id AND m.split_at IS NULL AND m.id <> p_merge
-    )
-    SELECT array_agg(id) INTO v_rows FROM g;
-    SELECT merged_into_id INTO v_root FROM loyalty_persona WHERE id = v_merge.loser_id;
-    PERFORM FROM loyalty_persona WHERE id = v_root OR id = ANY (v_rows) ORDER BY id
-        FOR NO KEY UPDATE -- lock
-    ;
-    SELECT merged_into_id INTO v_root FROM loyalty_persona WHERE id = v_merge.loser_id;
-    IF v_root IS NULL THEN
-        RETURN jsonb_build_object('refused', 'not_merged');
-    END IF;
+    -- The loser, whoever had become part of it before, and their root; looked at again once they are held, because another
+    -- merge or split may have been under way.
+    LOOP
+        WITH RECURSIVE g AS (
+            SELECT v_merge.loser_id AS id
+            UNION
+            SELECT m.loser_id FROM g JOIN loyalty_merge m ON m.survivor_id = g.id AND m.split_at IS NULL AND m.id <> p_merge
+        )
+        SELECT array_agg(id) INTO v_rows FROM g;
+        SELECT merged_into_id INTO v_root FROM loyalty_persona WHERE id = v_merge.loser_id;
+        IF v_root IS NULL THEN
+            RETURN jsonb_build_object('refused', 'not_merged');
+        END IF;
+        EXIT WHEN v_root || v_rows <@ v_held;
+        PERFORM FROM loyalty_persona WHERE id = v_root OR id = ANY (v_rows) ORDER BY id
+            FOR NO KEY UPDATE -- lock
+        ;
+        v_held := v_root || v_rows;
+    END LOOP;
     SELECT array_agg(st.sale_id ORDER BY st.sale_id) INTO v_sales
     FROM loyalty_salestate st
     JOIN integrations_sale s ON s.id = st.sale_id

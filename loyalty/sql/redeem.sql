@@ -141,8 +141,11 @@ BEGIN
             state = CASE WHEN channel = 'web' AND sale_id IS NULL THEN 'applied' ELSE state END,
             settled_at = CASE WHEN channel = 'web' AND sale_id IS NULL THEN NULL ELSE settled_at END,
             store_id = coalesce(store_id, p_store)
-        WHERE id = v_found.id RETURNING * INTO v_found;
-        RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
+        WHERE id = v_found.id AND sale_id IS NULL RETURNING * INTO v_found;
+        IF FOUND THEN
+            RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
+        END IF;
+        v_refused := 'stale';  -- its sale was seen this very moment
     END IF;
 
     IF v_refused IS NULL THEN

@@ -7,19 +7,17 @@ RETURNS numeric LANGUAGE plpgsql AS $$
 DECLARE
     v_balance numeric;
 BEGIN
-    SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona AND account_id = p_account
-        FOR UPDATE -- lock
-    ;
-    IF NOT FOUND THEN
-        INSERT INTO loyalty_wallet (persona_id, account_id, balance) VALUES (p_persona, p_account, 0)
-        ON CONFLICT DO NOTHING;
+    FOR v_try IN 1..2 LOOP
         SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona AND account_id = p_account
             FOR UPDATE -- lock
         ;
-        IF NOT FOUND THEN
+        EXIT WHEN FOUND;
+        IF v_try = 2 THEN
             RAISE EXCEPTION 'persona % is not of account %', p_persona, p_account;
         END IF;
-    END IF;
+        INSERT INTO loyalty_wallet (persona_id, account_id, balance) VALUES (p_persona, p_account, 0)
+        ON CONFLICT DO NOTHING;
+    END LOOP;
     IF EXISTS (SELECT FROM loyalty_lot WHERE persona_id = p_persona AND open AND expires_at <= p_now) THEN
         PERFORM loyalty_expire(ARRAY[p_persona], p_now);
         SELECT balance INTO v_balance FROM loyalty_wallet WHERE persona_id = p_persona;

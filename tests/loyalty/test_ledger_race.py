@@ -15,12 +15,12 @@ from decimal import Decimal
 import pytest
 from django.db import connection, transaction
 
-from loyalty import audits, ledger
+from loyalty import ledger
 from loyalty.models import CouponCode, Merge, Redemption, Wallet
 
 from ..factories import make_account, make_discount, make_persona
 from .ledger_sales import make_sales, target
-from .race import at_once, functions_without, unlocked_functions
+from .race import at_once, functions_without, unlocked_functions, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -61,11 +61,7 @@ class Shopper:
 
 
 def _wrong(answers, **expected) -> list[str]:
-    """What should not have happened: an answer that is no refusal, a figure that differs, a broken invariant."""
-    flat = [one for answer in answers for one in (answer if isinstance(answer, list) else [answer])]
-    errors = [repr(one) for one in flat if isinstance(one, Exception) and not isinstance(one, REFUSALS)]
-    figures = [f"{name}: {got} instead of {want}" for name, (got, want) in expected.items() if got != want]
-    return errors + figures + [f"{v.rule.name}: {v.examples}" for v in audits.violations()]
+    return wrong(answers, refusals=REFUSALS, **expected)
 
 
 def _made(answers):
@@ -284,7 +280,7 @@ AGAIN = {
 
 @pytest.mark.parametrize("careful", [True, False], ids=["careful", "control"])
 @pytest.mark.parametrize("verb", AGAIN)
-def test_fault_7_4_merged_while_waiting_for_the_wallet(verb, careful):
+def test_merged_while_waiting_for_the_wallet(verb, careful):
     """The points are at the root when the wallet is free; a root's own due points go before its balance is told."""
     shopper = Shopper(500)
     root = Shopper(60, account=shopper.account, discount=shopper.discount, expires_at=NOW + DAY)

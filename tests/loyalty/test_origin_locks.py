@@ -1,0 +1,347 @@
+"""What waits until no page is open: each verb that holds the account's sources, beside a page not committed yet.
+
+The control is the same verb without that lock. Then what the page brings is seen by neither of the two.
+"""
+
+import ast
+import re
+import threading
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import transaction
+from django.test import RequestFactory
+
+from aiqsync.accounts.tenancy import acting_in
+from aiqsync.pages import persona_people
+from integrations import landing, services
+from integrations.kit.records import CustomerRecord, SaleRecord
+from integrations.sink import Batch, sink
+from loyalty import changes, earning, guard, jobs, merging, personas, receipts
+from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
+from tests.factories import make_account, make_user
+from tests.records import NOON, customer, make_origin, sale, the_customer, the_sale
+
+from .people_at_till import DAY, HOUR
+from .race import Acting, Cut, overlap, wrong
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PHONE = "+16045550142"
+
+
+class House:
+    """A source with customers, and pages of it."""
+
+    def __init__(self, *customers: CustomerRecord, member=True) -> None:
+        self.origin = make_origin(make_account())
+        self.account = self.origin.account
+        self.user = make_user(self.account)
+        if customers:
+            self.page(*customers)
+        if member:
+            self.enrol()
+        # Seen later already, so that no page touches (and locks) the persona's row.
+        Persona.unscoped.filter(account=self.account).update(last_seen_at=NOON + DAY)
+
+    def enrol(self) -> None:
+        with acting_in(self.account.pk):
+            personas.enrol_many(
+                account_id=self.account.pk, ground="staff", from_date=date(2026, 1, 1), now=NOON,
+                persona_ids=Persona.unscoped.filter(account=self.account).values_list("pk", flat=True),
+            )  # fmt: skip
+
+    def page(self, *records, now=NOON):
+        """Rows and what comes of them, as a pull lands them; committed when the caller is."""
+        with transaction.atomic():
+            landing.lock_origin(self.origin.pk)
+            land = {CustomerRecord: landing.customers, SaleRecord: landing.sales}[type(records[0])]
+            landed = land(account_id=self.account.pk, origin_id=self.origin.pk, records=records)
+            sink().landed(Batch(self.account.pk, self.origin.pk, type(records[0]), landed.new, landed.changed, now))
+
+    def beside(self, page, verb, cut):
+        """The page is open while the verb is begun."""
+
+        def act():
+            with acting_in(self.account.pk):
+                return verb()
+
+        return overlap(page, act, cut=cut).answer()
+
+    def source(self, external_id: str) -> Source:
+        return Source.unscoped.get(account=self.account, customer=the_customer(self.origin, external_id))
+
+    def points(self, external_id: str) -> Decimal:
+        persona = self.source(external_id).persona
+        return Wallet.unscoped.get(persona_id=persona.merged_into_id or persona.pk).balance
+
+    @property
+    def stale(self) -> int:
+        return earning.out_of_date(account_id=self.account.pk)
+
+
+def enrolled(cut):
+    """Who becomes a member while a page with his sale is open is paid for it."""
+    house = House(customer("c", phone=PHONE), member=False)
+    ids = [house.source("c").persona_id]
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="c")),
+        lambda: personas.enrol_many(
+            account_id=house.account.pk, persona_ids=ids, ground="staff", from_date=date(2026, 1, 1), now=NOON
+        ), cut,
+    )  # fmt: skip
+    return wrong([answer], points=(house.points("c"), 100))
+
+
+def signed_up(cut):
+    house = House(customer("c", phone=PHONE), member=False)
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="c")),
+        lambda: personas.sign_up(
+            account_id=house.account.pk, region="CA", from_date=date(2026, 1, 1), now=NOON, phone=PHONE
+        ), cut,
+    )  # fmt: skip
+    return wrong([answer], points=(house.points("c"), 100))
+
+
+def detached(cut):
+    """A record becomes somebody of its own while a page brings a sale of it: the sale goes with it."""
+    house = House(customer("a", phone=PHONE), customer("b", phone=PHONE))
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="b")),
+        lambda: merging.detach(account_id=house.account.pk, source_id=house.source("b").pk, user=None, now=NOON), cut,
+    )  # fmt: skip
+    return wrong([answer], points=(house.points("b"), 100), left=(house.points("a"), 0))
+
+
+def split(cut):
+    """Of two that were one, the second visit of the day earned nothing. It is a first one once they are two again."""
+    house = House(customer("a", phone=PHONE), customer("b", phone="+16045550143"))
+    Programme.unscoped.filter(account=house.account).update(
+        points_per_100=0, points_per_order=100, max_visits_per_day=1
+    )
+    ids = {"account_id": house.account.pk, "now": NOON}
+    a, b = house.source("a").persona_id, house.source("b").persona_id
+    with acting_in(house.account.pk):
+        merge = merging.merge(one_id=a, other_id=b, **ids)
+    house.page(sale("first", customer_id="a", sold_at=NOON - HOUR))
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="b")),
+        lambda: merging.split(merge_id=merge.pk, user=None, **ids), cut,
+    )  # fmt: skip
+    return wrong([answer], points=(house.points("b"), 100), left=(house.points("a"), 100), stale=(house.stale, 0))
+
+
+def merged(cut):
+    """Who is no member becomes part of one while a page brings his sale, worth nothing then: it is paid."""
+    house = House(customer("a", phone=PHONE))
+    house.page(customer("b", phone="+16045550143"))
+    Persona.unscoped.update(last_seen_at=NOON + DAY)
+    a, b = house.source("a").persona_id, house.source("b").persona_id
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="b")),
+        lambda: merging.merge(account_id=house.account.pk, one_id=a, other_id=b, now=NOON), cut,
+    )  # fmt: skip
+    return wrong([answer], points=(house.points("a"), 100), stale=(house.stale, 0))
+
+
+def judged_anew(cut):
+    """One person's number turns out to be shared while a page joins one more customer by it: he is his own as well."""
+    house = House(customer("a", phone=PHONE, first_name="Ada"))
+    found = SuspectNumber.unscoped.create(account=house.account, phone=PHONE, customers=3, people=3, decision="one")
+    answer = house.beside(
+        lambda: house.page(customer("b", phone=PHONE, first_name="Ben")),
+        lambda: guard.decide(
+            account_id=house.account.pk, suspect_id=found.pk, decision="shared", user=None, now=NOON
+        ), cut,
+    )  # fmt: skip
+    apart = house.source("a").persona_id != house.source("b").persona_id
+    return wrong([answer], apart=(apart, True))
+
+
+def marked_shared(cut):
+    house = House(customer("a", phone=PHONE, first_name="Ada"))
+    answer = house.beside(
+        lambda: house.page(customer("b", phone=PHONE, first_name="Ben")),
+        lambda: guard.mark_shared(account_id=house.account.pk, phone=PHONE, user=None, now=NOON), cut,
+    )  # fmt: skip
+    apart = house.source("a").persona_id != house.source("b").persona_id
+    return wrong([answer], apart=(apart, True))
+
+
+def attached(cut):
+    """A receipt is given to somebody while a page says whose it is: it is his, and attached to nobody else."""
+    house = House(customer("a", phone=PHONE), customer("b", phone="+16045550143"))
+    house.page(sale("s"))
+    sale_id, ben = the_sale(house.origin, "s").pk, house.source("b").persona_id
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="a")),
+        lambda: receipts.attach(
+            account_id=house.account.pk, sale_id=sale_id, persona_id=ben, user=None, note="", now=NOON
+        ), cut,
+    )  # fmt: skip
+    made = Attachment.unscoped.filter(account=house.account).count()
+    return wrong([answer], refusals=(receipts.CannotAttach,), attached=(made, 0), points=(house.points("a"), 100))
+
+
+def saved_before_the_first_sale(cut):
+    """Settings are saved at once while nothing can move; a page has just brought the first sale: they are counted."""
+    house = House(customer("c", phone=PHONE))
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="c")),
+        lambda: changes.save(
+            account_id=house.account.pk, values={"programme": {"points_per_100": "200"}}, user=house.user, now=NOON
+        ), cut,
+    )  # fmt: skip
+    return wrong([answer], stale=(house.stale, 0))
+
+
+def recomputed(cut):
+    """An edit that is not committed yet is worked out by the new rules, or seen by who brings them."""
+    house = House(customer("c", phone=PHONE))
+    house.page(sale("s", customer_id="c"))
+    Programme.unscoped.filter(account=house.account).update(points_per_100=200)
+    change = ProgrammeChange.unscoped.create(
+        account=house.account, state="applying", confirmed_at=NOON, created_at=NOON, version=1,
+        values={"programme": {"points_per_100": "200"}},
+    )  # fmt: skip
+    work = jobs.Work(job_id=0, account_id=house.account.pk, args={"change": change.pk}, user=None, cursor={}, done=0,
+                     total=None, result={}, now=NOON + HOUR, budget_s=1)  # fmt: skip
+
+    def step():
+        with transaction.atomic():
+            changes._recompute(work)
+
+    answer = house.beside(lambda: house.page(sale("s", customer_id="c", net=1000)), step, cut)
+    return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
+
+
+def recomputed_by_a_button(cut):
+    house = House(customer("c", phone=PHONE))
+    house.page(sale("s", customer_id="c"))
+    Programme.unscoped.filter(account=house.account).update(points_per_100=200)
+    persona = house.source("c").persona
+    request = RequestFactory().post("/")
+    request.user = house.user
+    answer = house.beside(
+        lambda: house.page(sale("s", customer_id="c", net=1000)),
+        lambda: persona_people.recompute_now(request, persona), cut,
+    )  # fmt: skip
+    return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
+
+
+VERBS = {
+    "loyalty.personas.enrol_many": enrolled,
+    "loyalty.personas.sign_up": signed_up,
+    "loyalty.merging.merge": merged,
+    "loyalty.merging.detach": detached,
+    "loyalty.merging.split": split,
+    "loyalty.guard.decide": judged_anew,
+    "loyalty.guard.mark_shared": marked_shared,
+    "loyalty.receipts.attach": attached,
+    "loyalty.changes.save": saved_before_the_first_sale,
+    "loyalty.changes._recompute": recomputed,
+    "aiqsync.pages.persona_people.recompute_now": recomputed_by_a_button,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_right_when_it_waits_for_the_page_and_lost_when_it_does_not(verb):
+    race = VERBS[verb]
+    assert race(None) == []
+    cut = Cut("integrations_origin")
+    lost = race(cut)
+    assert cut.times, "it holds no source any more"
+    assert lost, "right without it as well: this race proves nothing"
+
+
+# Held for other reasons, each with its test.
+ELSEWHERE = {
+    "integrations.pulling._land": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
+    "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
+    "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
+    "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
+    "loyalty.matching._act": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
+}
+
+
+def _two_pages(cut):
+    """Each page has its own source and wants the account's others: one of the two is told to land again."""
+    account = make_account()
+    one, other = make_origin(account), make_origin(account, "501201")
+
+    def page(mine, meet):
+        def act():
+            with transaction.atomic():
+                landing.lock_origin(mine.pk)
+                meet.wait(30)
+                services.lock_origins(account_id=account.pk, inside_a_page=True)
+
+        return act
+
+    both = threading.Barrier(2)
+    pages = [Acting(page(mine, both), cut=cut) for mine in (one, other)]
+    return [type(acting.answer()).__name__ for acting in pages]
+
+
+def test_inside_a_page_nobody_is_waited_for():
+    """And if they waited, they would wait for each other, until the database ends one of them."""
+    assert "LandAgain" in _two_pages(None)
+    waiting = Cut("integrations_origin", clause="NOWAIT")
+    assert "OperationalError" in _two_pages(waiting) and waiting.times
+
+
+def test_confirming_waits_for_the_page():
+    """So that counting and writing are of one moment. The recompute waits as well; its control is the case above."""
+    house = House(customer("c", phone=PHONE))
+    change = ProgrammeChange.unscoped.create(
+        account=house.account, state="counted", created_at=NOON, version=Programme.unscoped.get().version,
+        values={"programme": {"points_per_100": "200"}, "was": {"programme": {}}},
+        counted={"shoppers": 0, "before": "0", "after": "0", "expiring": "0", "shortfalls": 0},
+    )  # fmt: skip
+
+    def confirm():
+        with acting_in(house.account.pk):
+            return changes.confirm(change=change, user=house.user, now=NOON)
+
+    page = lambda: house.page(sale("s", customer_id="c"))  # noqa: E731
+    assert overlap(page, confirm).waited
+    ProgrammeChange.unscoped.update(state="counted", confirmed_at=None, version=Programme.unscoped.get().version)
+    cut = Cut("integrations_origin")
+    assert not overlap(page, confirm, cut=cut).waited and cut.times
+
+
+def test_locations_are_read_beside_no_page():
+    """Connecting again lands the locations of a source whose page is open."""
+    house = House()
+    held = lambda: landing.lock_origin(house.origin.pk)  # noqa: E731
+
+    def connect():
+        with transaction.atomic():
+            landing.lock_origin(house.origin.pk)
+
+    assert overlap(held, connect).waited
+    assert not overlap(held, connect, cut=Cut("integrations_origin")).waited
+
+
+CALL = re.compile(r"\block_origins?\(")
+
+
+def test_each_verb_that_holds_sources_has_its_case():
+    found = set()
+    for folder in ("aiqsync", "integrations", "loyalty", "stores"):
+        for path in Path(settings.BASE_DIR, folder).rglob("*.py"):
+            text = path.read_text()
+            module = ".".join(path.relative_to(settings.BASE_DIR).with_suffix("").parts)
+            nodes = ast.parse(text).body if CALL.search(text) else []
+            nodes += [inner for node in nodes if isinstance(node, ast.ClassDef) for inner in node.body]
+            for node in nodes:
+                if isinstance(node, ast.FunctionDef) and CALL.search(ast.get_source_segment(text, node) or ""):
+                    found.add(f"{module}.{node.name}")
+    verbs = {"integrations.landing.lock_origin", "integrations.services.lock_origins"}
+    assert found - verbs == set(VERBS) | set(ELSEWHERE)
+    for test in ELSEWHERE.values():
+        path, name = test.split("::")
+        assert f"def {name}(" in Path(__file__).with_name(path).read_text()
