@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
+from . import addresses
 from .models import ConsentNow, ConsentState, Message, MessageState, Persona
 
 log = logging.getLogger("loyalty.messages")
@@ -160,13 +161,14 @@ def _send(pk: int, now: datetime) -> int:
         return _end(message, MessageState.FAILED, "Given up after five attempts.")
     with transaction.atomic():
         # The address's row is held while the message goes out: a STOP comes before it or after it, never between.
+        # Somebody who was removed and writes once more is answered by what his digest says.
+        kept = addresses.kept(message.account_id, message.channel, message.address)
         held = (
             ConsentState.unscoped.select_for_update()
-            .filter(account_id=message.account_id, channel=message.channel, address=message.address)
-            .values_list("state", flat=True)
+            .filter(account_id=message.account_id, channel=message.channel, address__in=[message.address, kept])
             .first()
         )
-        if (held or ConsentNow.UNKNOWN) not in _MAY[message.purpose]:
+        if (held.state if held else ConsentNow.UNKNOWN) not in _MAY[message.purpose]:
             return _end(message, MessageState.CANCELLED, "The address has not agreed, or said no.")
         try:
             external_id = BACKENDS[name](message)
@@ -178,8 +180,9 @@ def _send(pk: int, now: datetime) -> int:
             )
             return 0
         Message.unscoped.filter(pk=pk).update(
-            state=MessageState.SENT, sent_at=now, backend=name, external_id=external_id, error=""
-        )
+            state=MessageState.SENT, sent_at=now, backend=name, external_id=external_id, error="",
+            address=held.address if held else message.address,
+        )  # fmt: skip
     return 1
 
 
