@@ -216,13 +216,20 @@ def _meanings(value: Any, origin_id: int, region: str, key: str = "") -> Iterato
 
 
 def forget(
-    *, account_id: int, customer_ids: Collection[int], known: Collection[Known], names: Collection[str], region: str,
+    *,
+    account_id: int,
+    customer_ids: Collection[int],
+    sale_ids: Collection[int],
+    known: Collection[Known],
+    names: Collection[str],
+    region: str,
     now: datetime,
-) -> int:  # fmt: skip
+) -> int:
     """Take everything out that the POS told of these customers, and list them. Returns how many sales were theirs.
 
-    `known` (phones, e-mails) and `names` find what refused rows tell. The caller holds the locks of all the account's
-    origins, so that no page lands in between.
+    `sale_ids` are receipts without a customer that were given to the person by hand. `known` (phones, e-mails) and
+    `names` find what refused rows tell. The caller holds the locks of all the account's origins, so that no page lands
+    in between.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -233,8 +240,9 @@ def forget(
         found = cursor.fetchall()
         sources = [(origin, external_id) for _, origin, external_id in found]
         add(account_id=account_id, known=[(SOURCE, source_value(*one)) for one in sources], now=now)
-        _forget_refused(account_id, {*known, *((SOURCE, source_value(*one)) for one in sources)}, names, region)
-        sold = forget_sales(cursor, account_id=account_id, sources=sources)
+        rows = told_of(account_id=account_id, sources=sources, known=known, names=names, region=region)
+        RefusedRow.unscoped.filter(pk__in=[row.pk for row in rows]).delete()
+        sold = forget_sales(cursor, account_id=account_id, sources=sources, sale_ids=sale_ids)
         cursor.execute(
             """UPDATE integrations_customer c SET external_id = k.name, first_name = '', last_name = '', phone = '',
                    phone_raw = '', email = '', email_raw = '', birth_date = NULL, street = '', city = '', state = '',
@@ -247,21 +255,22 @@ def forget(
     return sold
 
 
-def forget_sales(cursor: Any, *, account_id: int, sources: Sequence[tuple[int, str]]) -> int:
-    """The sales of these records (origin, external id) name the pseudonym and no product. Returns how many."""
-    if not sources:
-        return 0
+def forget_sales(
+    cursor: Any, *, account_id: int, sources: Sequence[tuple[int, str]], sale_ids: Collection[int] = ()
+) -> int:
+    """The sales of these records (origin, external id) name the pseudonym; they and `sale_ids` no product. How many."""
     names = [pseudonym(account_id, *one) for one in sources]
+    # Their digest goes: the line that stands for all is written once more when the sale is read again, and then rests.
     cursor.execute(
         """UPDATE integrations_sale s SET customer_id = k.name, lines_digest = ''
            FROM unnest(%s::bigint[], %s::text[], %s::text[]) k (origin, external_id, name)
            WHERE s.origin_id = k.origin AND s.customer_id = k.external_id AND s.account_id = %s RETURNING s.id""",
         [[one[0] for one in sources], [one[1] for one in sources], names, account_id],
     )
-    sales = [row[0] for row in cursor.fetchall()]
+    sales = sorted({row[0] for row in cursor.fetchall()} | set(sale_ids))
     cursor.execute(
-        """SELECT sale_id, row_number() OVER (PARTITION BY sale_id ORDER BY cost_cents IS NULL), sum(total_cents)::bigint,
-                  sum(discount_cents)::bigint, sum(cost_cents)::bigint
+        """SELECT sale_id, row_number() OVER (PARTITION BY sale_id ORDER BY cost_cents IS NULL),
+                  sum(total_cents)::bigint, sum(discount_cents)::bigint, sum(cost_cents)::bigint
            FROM integrations_saleline WHERE sale_id = ANY(%s) GROUP BY sale_id, cost_cents IS NULL""",
         [sales],
     )
@@ -284,24 +293,30 @@ def forget_sales(cursor: Any, *, account_id: int, sources: Sequence[tuple[int, s
     return len(sales)
 
 
-def _forget_refused(account_id: int, known: set[Known], names: Collection[str], region: str) -> None:
-    """Refused rows that tell of them: by the record's id, by a phone in any writing, by an e-mail, by a whole name."""
+def told_of(
+    *,
+    account_id: int,
+    sources: Collection[tuple[int, str]],
+    known: Collection[Known],
+    names: Collection[str],
+    region: str,
+) -> Iterator[RefusedRow]:
+    """Refused rows that tell of somebody: by the record's id, a phone in any writing, an e-mail, a whole name."""
+    theirs = {*known, *((SOURCE, source_value(*one)) for one in sources)}
     digits = {value.lstrip("+")[-10:] for kind, value in known if kind == PHONE}
     words = {value for kind, value in known if kind == EMAIL}
-    theirs = []
-    for row in RefusedRow.unscoped.filter(account_id=account_id).iterator(chunk_size=500):
+    for row in RefusedRow.unscoped.filter(account_id=account_id).order_by("pk").iterator(chunk_size=500):
         text = f"{row.reason} {row.key} {orjson.dumps(row.row).decode()}".lower()
         told = set(_meanings(row.row, row.origin_id, region))
         if row.stream == "customers":
             told.add((SOURCE, source_value(row.origin_id, row.external_id)))
         if (
-            told & known
+            told & theirs
             or any(one in re.sub(r"\D", "", text) for one in digits)
             or any(one in text for one in words)
             or any(name and all(part in text for part in name.lower().split()) for name in names)
         ):
-            theirs.append(row.pk)
-    RefusedRow.unscoped.filter(pk__in=theirs).delete()
+            yield row
 
 
 def _now(cursor: Any) -> datetime:

@@ -264,7 +264,7 @@ RULES = (
 
 
 def all_rules() -> Iterator[Rule]:
-    """The ledger's, those of seals, closed months, consent and removed people, and one for each reference inside an account."""
+    """The ledger's, those of seals, months, consent and removed people, and one for each reference in an account."""
     yield from RULES
     yield from (Rule(*rule) for rule in (*seals.RULES, *closes.RULES, *consent.RULES, *erasure.RULES))
     yield from tenant_rules()

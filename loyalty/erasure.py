@@ -23,6 +23,7 @@ from . import addresses, consent, ledger
 from .models import NumberDecision, Persona
 
 TRIES = 5
+LOCK = "FOR NO KEY UPDATE"  # of the personas: a merge waits for it, a redemption that refers to them need not
 Known = tuple[str, str]  # kind ("phone", "email") and value
 
 
@@ -141,7 +142,7 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
         lock_origins(account_id=account_id)
         cursor.execute(
             "SELECT id, erased_at, contact_id FROM loyalty_persona WHERE account_id = %s AND id = ANY(%s)"
-            " ORDER BY id FOR NO KEY UPDATE",
+            f" ORDER BY id {LOCK}",
             [account_id, rows],
         )
         people = {pk: (erased_at, contact_id) for pk, erased_at, contact_id in cursor.fetchall()}
@@ -161,9 +162,12 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
         )  # fmt: skip
         cursor.execute("SELECT customer_id FROM loyalty_source WHERE persona_id = ANY(%s)", [rows])
         customers = [row[0] for row in cursor.fetchall()]
+        cursor.execute("SELECT sale_id FROM loyalty_salestate WHERE persona_id = ANY(%s)", [rows])
+        receipts = [row[0] for row in cursor.fetchall()]
         sales = suppression.forget(
-            account_id=account_id, customer_ids=customers, known=own, names=names, region=region, now=now
-        )
+            account_id=account_id, customer_ids=customers, sale_ids=receipts, known=own, names=names, region=region,
+            now=now,
+        )  # fmt: skip
         _pass_on_shared(cursor, account_id, rows)
         _forget_in_audit(cursor, account_id, rows, [str(one) for _, one in people.values()], own, names)
         for statement in _TAKEN_OUT:
@@ -179,8 +183,8 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
     )  # fmt: skip
 
 
-# One statement a table, in no other order than that rows which refer come before those referred to. The persona's own row
-# is last: `erased_at` on every row of the group, so that an old contact ID is answered as well.
+# One statement a table, in no other order than that rows which refer come before those referred to. The persona's own
+# row is last: `erased_at` on every row of the group, so that an old contact ID is answered as well.
 _TAKEN_OUT = (
     "DELETE FROM loyalty_sourcemove m USING loyalty_source s WHERE s.id = m.source_id AND s.persona_id = ANY(%(rows)s)",
     """UPDATE loyalty_sourcemove SET value = '' WHERE account_id = %(account)s
@@ -201,7 +205,8 @@ _TAKEN_OUT = (
     "UPDATE loyalty_merge SET value = '' WHERE survivor_id = ANY(%(rows)s) OR loser_id = ANY(%(rows)s)",
     """UPDATE loyalty_review v SET note = '' WHERE v.account_id = %(account)s AND v.note <> '' AND (
            EXISTS (SELECT FROM loyalty_redemption r WHERE r.id = v.redemption_id AND r.persona_id = ANY(%(rows)s))
-           OR EXISTS (SELECT FROM loyalty_salestate st WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
+           OR EXISTS (SELECT FROM loyalty_salestate st
+                      WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
     """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', email = '', birth_date = NULL,
            customer_type = '', member_from = NULL, favourite_store_id = NULL, last_seen_at = NULL, archived_at = NULL,
            erased_at = %(now)s
@@ -226,6 +231,13 @@ def allow_again(*, account_id: int, term: str, now: datetime) -> str:
 
 
 # Who and what it is about
+
+
+def whole(cursor: Any, *, account_id: int, persona_id: int) -> tuple[list[int], set[Known], set[Known]]:
+    """The group's rows, root first; its phones and e-mails; those that others bear too. Raises CannotErase: nobody."""
+    rows = _group(cursor, account_id, persona_id)
+    known = _known(cursor, account_id, rows)
+    return rows, known, _borne_by_others(cursor, account_id, rows, known)
 
 
 def _group(cursor: Any, account_id: int, persona_id: int) -> list[int]:
@@ -313,7 +325,8 @@ def _pass_on_shared(cursor: Any, account_id: int, rows: Sequence[int]) -> None:
            FROM (SELECT i.id, (SELECT min(p.id) FROM loyalty_persona p
                                WHERE p.account_id = i.account_id AND p.id <> ALL(%(rows)s)
                                  AND i.value IN (p.phone, p.email)) AS persona
-                 FROM loyalty_identifier i WHERE i.account_id = %(account)s AND i.persona_id = ANY(%(rows)s) AND i.shared) o
+                 FROM loyalty_identifier i
+                 WHERE i.account_id = %(account)s AND i.persona_id = ANY(%(rows)s) AND i.shared) o
            WHERE i.id = o.id AND o.persona IS NOT NULL""",
         {"account": account_id, "rows": list(rows)},
     )

@@ -9,7 +9,7 @@ from aiqsync.accounts import audit
 from aiqsync.accounts.models import User
 from aiqsync.accounts.tenancy import acting_in
 from integrations import landing
-from integrations.kit.records import CustomerRecord, SaleRecord
+from integrations.kit.records import CustomerRecord
 from integrations.models import Origin
 from integrations.sink import Batch, sink
 from loyalty import consent, erasure, ledger, merging, messages, personas, pins, profile, receipts
@@ -32,7 +32,7 @@ def arrive(origin: Origin, *records, now: datetime = NOON) -> None:
 
 
 class Somebody:
-    """Ada: a POS record with a sale, a merged second record, points, an open redemption, and all that is said of her."""
+    """Ada: a POS record with a sale, a merged second record, points, an open redemption, all that is said of her."""
 
     def __init__(self, **fields) -> None:
         self.account = make_account()
@@ -117,8 +117,8 @@ class Somebody:
             )
             BlockedPhone.objects.create(phone="+16045550177", note="Ada works here")
             SuspectNumber.objects.create(phone="+16045550177", decision="one")
-            audit.record(act="points.adjusted", target="Ada Moss", user=by,
-                         detail={"contact_id": str(self.ada.contact_id), "points": "500", "note": "for Ada"})  # fmt: skip
+            given = {"contact_id": str(self.ada.contact_id), "points": "500", "note": "for Ada"}
+            audit.record(act="points.adjusted", target="Ada Moss", user=by, detail=given)
             audit.record(act="persona.merged", target="Ada Moss", user=by, detail={"merge": self.merge.pk})
             audit.record(act="number.decided", target=PHONE, user=by, detail={"decision": "one"})
             with transaction.atomic():
@@ -133,18 +133,16 @@ def everywhere(word: str) -> set[str]:
     found = set()
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT c.table_name, c.column_name FROM information_schema.columns c
+            """SELECT c.table_name, array_agg(c.column_name::text) FROM information_schema.columns c
                JOIN information_schema.tables t USING (table_schema, table_name)
                WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'
-                 AND c.data_type IN ('text', 'character varying', 'character', 'json', 'jsonb', 'ARRAY')"""
+                 AND c.data_type IN ('text', 'character varying', 'character', 'json', 'jsonb', 'ARRAY') GROUP BY 1"""
         )
-        for table, column in cursor.fetchall():
-            cursor.execute(
-                f'SELECT EXISTS (SELECT FROM "{table}" WHERE strpos(lower("{column}"::text), lower(%s)) > 0)', [word]
+        texts = cursor.fetchall()
+        for table, columns in texts:
+            tests = ", ".join(
+                f"""coalesce(bool_or(strpos(lower("{one}"::text), lower(%s)) > 0), false)""" for one in columns
             )
-            if cursor.fetchone()[0]:
-                found.add(f"{table}.{column}")
+            cursor.execute(f'SELECT {tests} FROM "{table}"', [word] * len(columns))
+            found |= {f"{table}.{one}" for one, stands in zip(columns, cursor.fetchone(), strict=True) if stands}
     return found
-
-
-__all__ = ["DAY", "EMAIL", "NOON", "PHONE", "SaleRecord", "Somebody", "arrive", "everywhere"]
