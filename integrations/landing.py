@@ -13,6 +13,7 @@ from django.db import connection
 
 from aiqsync.accounts.statistics import loaded
 
+from . import suppression
 from .kit.records import CustomerRecord, LineRecord, LocationRecord, PricingGroupRecord, SaleRecord
 
 
@@ -100,14 +101,16 @@ def _count(landed: Landed, read: int) -> Landed:
 
 
 def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord]) -> Landed:
-    """Land customers. A row with an older version than ours changes nothing."""
+    """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub."""
     rows = _last_of_each(records)
     with connection.cursor() as cursor:
+        rows = suppression.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
         _copy(cursor, "land_customer", _CUSTOMER, rows)
         landed = _upsert(
             cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
             guard="AND excluded.version >= t.version",
         )  # fmt: skip
+        suppression.mark_stubs(cursor, origin_id=origin_id, records=rows)
         loaded(cursor, len(landed.new), "integrations_customer")
     return _count(landed, len(records))
 
@@ -153,8 +156,8 @@ _DETAILS = ("original_id", "lines_cents", "discount_cents", "tax_cents", "net_ce
 
 
 def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> Landed:
-    """Land sales with their lines."""
-    rows = _last_of_each(records)
+    """Land sales with their lines; those of somebody removed without what was bought."""
+    rows = suppression.sales(account_id=account_id, origin_id=origin_id, records=_last_of_each(records))
     by_id = {row.external_id: row for row in rows}
     names = _names(_SALE)
     widths = _WIDTHS["sale"]
@@ -232,9 +235,15 @@ def sales_with_details(*, origin_id: int, totals: dict[str, int]) -> set[str]:
         return {external_id for external_id, total in cursor.fetchall() if totals[external_id] == total}
 
 
-def refuse(*, account_id: int, origin_id: int, stream: str, rows: Sequence[tuple[str, str, str, str]], now: datetime):
-    """Keep bad rows. Each is (key, external_id, reason, redacted row as JSON text)."""
-    rows = list({row[0]: row for row in rows}.values())
+def refuse(
+    *, account_id: int, origin_id: int, stream: str, rows: Sequence[tuple[str, str, str, str]], now: datetime,
+    region: str = "",
+) -> None:  # fmt: skip
+    """Keep bad rows. Each is (key, external_id, reason, redacted row as JSON text); `region` reads phones in them."""
+    rows = suppression.refused(
+        account_id=account_id, origin_id=origin_id, stream=stream, region=region,
+        rows=list({row[0]: row for row in rows}.values()),
+    )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.executemany(
             """INSERT INTO integrations_refusedrow AS t

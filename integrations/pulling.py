@@ -287,7 +287,10 @@ class Pull:
         landed = _LAND[self.stream.record](account_id=account_id, origin_id=origin_id, records=records)
         now = timezone.now()
         if refused:
-            landing.refuse(account_id=account_id, origin_id=origin_id, stream=self.stream.name, rows=refused, now=now)
+            landing.refuse(
+                account_id=account_id, origin_id=origin_id, stream=self.stream.name, rows=refused, now=now,
+                region=self.account.country,
+            )  # fmt: skip
         if good := [r.external_id for r in records if r.external_id not in self._bad]:
             landing.solve(origin_id=origin_id, stream=self.stream.name, now=now, external_ids=good)
         self._timed("land", started)

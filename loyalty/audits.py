@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from aiqsync.accounts.tenancy import TenantModel
 
-from . import closes, consent, seals
+from . import closes, consent, erasure, seals
 
 EXAMPLES = 5
 
@@ -264,9 +264,9 @@ RULES = (
 
 
 def all_rules() -> Iterator[Rule]:
-    """The ledger's, those of seals and closed months, and one for each reference inside an account."""
+    """The ledger's, those of seals, months, consent and removed people, and one for each reference in an account."""
     yield from RULES
-    yield from (Rule(*rule) for rule in (*seals.RULES, *closes.RULES, *consent.RULES))
+    yield from (Rule(*rule) for rule in (*seals.RULES, *closes.RULES, *consent.RULES, *erasure.RULES))
     yield from tenant_rules()
 
 

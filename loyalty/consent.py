@@ -3,10 +3,16 @@
 Consent belongs to the address, not to a persona: two people who share a phone share its STOP. Every statement becomes
 a line; one that may not change anything (an import after STOP) is kept as `ignored`. The double opt-in is: ask, at most
 `MOST_REQUESTS` times; only Y or YES says yes; STOP is heard first, always.
+
+An address of somebody who was removed on request is kept as a digest: what it said last holds, and no list, no form and
+no member of staff makes a yes of it. Only the shopper's own START does.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -14,7 +20,7 @@ from aiqsync.accounts.models import Account, User
 from aiqsync.accounts.tenancy import acting_in
 from integrations.services import e164, email_of
 
-from . import messages
+from . import addresses, messages
 from .models import ConsentAct, ConsentChannel, ConsentLine, ConsentNow, ConsentSource, ConsentState, Message
 
 MOST_REQUESTS = 2
@@ -87,13 +93,14 @@ def record(
         held = _held(account_id, channel, address, now)
         to, allowed = _MOVES[act]
         late = act in _TO_YES and held.line_id is not None and said_at < held.since
-        follows = held.state in allowed and not late
+        removed = act in _TO_YES and addresses.is_kept(held.address)
+        follows = held.state in allowed and not late and not removed
         if held.state == to and act != ConsentAct.REQUESTED:
             return held.state
         line = ConsentLine.unscoped.create(
             account_id=account_id,
             channel=channel,
-            address=address,
+            address=held.address,
             persona_id=persona_id,
             act=act if follows else ConsentAct.IGNORED,
             source=source,
@@ -118,18 +125,106 @@ def record(
 
 def _held(account_id: int, channel: str, address: str, now: datetime) -> ConsentState:
     """The address's row, locked; made when it is not there. Two statements at once follow each other."""
+    rows = ConsentState.unscoped.select_for_update().filter(account_id=account_id, channel=channel)
+    kept = addresses.kept(account_id, channel, address)
+    if removed := rows.filter(address=kept).first():
+        return removed
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO loyalty_consentstate (account_id, channel, address, state, requests, since)
                VALUES (%s, %s, %s, 'unknown', 0, %s) ON CONFLICT DO NOTHING""",
             [account_id, channel, address, now],
         )
-    return ConsentState.unscoped.select_for_update().get(account_id=account_id, channel=channel, address=address)
+    held = rows.filter(address=address).first()
+    # Asked again now that the row is ours: an erasure may have been at it when we looked first.
+    if removed := rows.filter(address=kept).first():
+        if held is not None and held.line_id is None:
+            held.delete()
+        return removed
+    assert held is not None
+    return held
+
+
+def hold(*, account_id: int, known: Iterable[tuple[str, str]], now: datetime) -> None:
+    """Let nothing be said about these addresses (channel, address) before the caller's transaction ends."""
+    for channel, address in sorted(set(known)):
+        _held(account_id, channel, address, now)
+
+
+def forget(
+    *,
+    account_id: int,
+    persona_ids: Sequence[int],
+    root_id: int,
+    own: Iterable[tuple[str, str]],
+    others: Iterable[tuple[str, str]],
+    user: User | None,
+    now: datetime,
+) -> None:
+    """Take the addresses out of the journal: its lines stay under a digest, and what holds is a no, or STOP.
+
+    `own` are held by the caller (`hold`). `others` are borne by other people as well: what was said of those stays, and
+    only who of them it was goes.
+    """
+    own, others = sorted(set(own)), sorted(set(others))
+    for channel, address in own:
+        if _held(account_id, channel, address, now).state not in (ConsentNow.STOPPED, ConsentNow.OUT):
+            record(
+                account_id=account_id, channel=channel, address=address, act=ConsentAct.OPT_OUT,
+                source=ConsentSource.STAFF, now=now, persona_id=root_id, user=user,
+            )  # fmt: skip
+    given = {
+        "account": account_id,
+        "rows": list(persona_ids),
+        "channels": [channel for channel, _ in own],
+        "addresses": [address for _, address in own],
+        "kept": [addresses.kept(account_id, *one) for one in own],
+        "other_channels": [channel for channel, _ in others],
+        "others": [address for _, address in others],
+    }
+    with erasing() as cursor:
+        cursor.execute(
+            """UPDATE loyalty_consentline l SET address = k.kept, wording = ''
+               FROM unnest(%(channels)s::text[], %(addresses)s::text[], %(kept)s::text[]) k (channel, address, kept)
+               WHERE l.account_id = %(account)s AND l.channel = k.channel AND l.address IN (k.address, k.kept)""",
+            given,
+        )
+        cursor.execute(
+            """UPDATE loyalty_consentline l SET persona_id = NULL, wording = ''
+               FROM unnest(%(other_channels)s::text[], %(others)s::text[]) k (channel, address)
+               WHERE l.account_id = %(account)s AND l.persona_id = ANY(%(rows)s) AND l.channel = k.channel
+                 AND l.address = k.address""",
+            given,
+        )
+        cursor.execute(
+            """UPDATE loyalty_consentstate s SET address = k.kept
+               FROM unnest(%(channels)s::text[], %(addresses)s::text[], %(kept)s::text[]) k (channel, address, kept)
+               WHERE s.account_id = %(account)s AND s.channel = k.channel AND s.address = k.address""",
+            given,
+        )
+
+
+def restore(*, account_id: int, channel: str, address: str) -> None:
+    """The address may be used again, as it was left: a no needs a new yes, and STOP the shopper's own START."""
+    ConsentState.unscoped.filter(
+        account_id=account_id, channel=channel, address=addresses.kept(account_id, channel, address)
+    ).update(address=address)
+
+
+@contextmanager
+def erasing() -> Iterator[Any]:
+    """What the journals' triggers refuse to everybody else: words and addresses may be taken out, nothing more."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL aiqsync.erasing = 'on'")
+        yield cursor
+        cursor.execute("SET LOCAL aiqsync.erasing = 'off'")
 
 
 def state_of(*, account_id: int, channel: str, address: str) -> str:
     """What holds now for an address."""
-    found = ConsentState.unscoped.filter(account_id=account_id, channel=channel, address=address)
+    found = ConsentState.unscoped.filter(
+        account_id=account_id, channel=channel, address__in=[address, addresses.kept(account_id, channel, address)]
+    )
     return found.values_list("state", flat=True).first() or ConsentNow.UNKNOWN
 
 

@@ -206,6 +206,7 @@ _WHY = {
     "forward": "Points given back went on to where this person's points are.",
     "collect": "Taken for points that could not be taken back before.",
     "uncollect": "Given back with its redemption: it had been taken for what was missing.",
+    "erased": "Removed on request: the points were forfeited.",
     "settled_again": "The sale came late, with the discount: the points are taken after all.",
 }
 _CHANNELS = {"sms": "texts", "email": "e-mail", "any": "texts or e-mail"}

@@ -58,7 +58,8 @@ class SaleFacts:
 
 # Days are cut in Python, never in SQL: a database server may have other time zone data than we.
 # A sale's owner is the persona of its customer, else the one its receipt was attached to, at its root; refunds count
-# once their details named the original, less what was taken back of them in turn.
+# once their details named the original, less what was taken back of them in turn. What was settled for somebody who was
+# removed on request rests for ever: it is not read, so nothing recomputes it.
 _FACTS = """
 SELECT s.id, coalesce(p.merged_into_id, p.id), coalesce(heir.member_from, p.member_from), s.kind, s.sold_at,
        s.net_cents, s.tax_cents, coalesce(r.net, 0), coalesce(r.tax, 0),
@@ -71,6 +72,7 @@ LEFT JOIN loyalty_attachment att ON att.sale_id = s.id AND s.customer_id = ''
 LEFT JOIN loyalty_persona p ON p.id = coalesce(src.persona_id, att.persona_id)
 LEFT JOIN loyalty_persona heir ON heir.id = p.merged_into_id
 LEFT JOIN loyalty_salestate st ON st.sale_id = s.id
+LEFT JOIN loyalty_persona gone ON gone.id = st.persona_id AND gone.erased_at IS NOT NULL
 LEFT JOIN integrations_sale o ON s.original_id <> '' AND o.origin_id = s.origin_id AND o.external_id = s.original_id
 LEFT JOIN LATERAL (
     SELECT -sum(f.net_cents + coalesce(b.net, 0))::bigint AS net, -sum(f.tax_cents + coalesce(b.tax, 0))::bigint AS tax,
@@ -82,13 +84,16 @@ LEFT JOIN LATERAL (
     ) b ON true
     WHERE f.origin_id = s.origin_id AND f.original_id = s.external_id AND f.original_id <> '' AND f.kind = 'refund'
 ) r ON s.kind = 'sale'
-WHERE s.account_id = %(account)s AND s.id = ANY(%(sales)s)
+WHERE s.account_id = %(account)s AND s.id = ANY(%(sales)s) AND gone.id IS NULL
 ORDER BY s.id
 """
 
 
 def read(account_id: int, sale_ids: Iterable[int], rules: Rules) -> list[SaleFacts]:
-    """The facts of these sales, in the order of their ids; where orders earn, with their siblings of the day."""
+    """The facts of these sales, in the order of their ids; where orders earn, with their siblings of the day.
+
+    Sales of somebody who was removed on request are left out.
+    """
     wanted = sorted(set(sale_ids))
     found = {sale.sale_id: sale for sale in _plain(account_id, wanted)}
     if rules.counts_visits and found:

@@ -58,7 +58,8 @@ def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
                    JOIN integrations_sale s ON s.id = st.sale_id
                    WHERE st.account_id = %s AND st.sale_id = ANY(%s) AND st.persona_id IS NOT NULL
                    GROUP BY st.persona_id ORDER BY st.persona_id
-               ) f WHERE p.id = f.persona_id AND (p.last_seen_at IS NULL OR p.last_seen_at < f.at)""",
+               ) f WHERE p.id = f.persona_id AND p.erased_at IS NULL
+                   AND (p.last_seen_at IS NULL OR p.last_seen_at < f.at)""",
             [account_id, list(sale_ids)],
         )
 

@@ -55,6 +55,7 @@ class Section:
     more: bool = False
 
 
+# Somebody who was removed on request is in no list but that of stores: nothing can be given to him or taken from him.
 TITLES = {
     ReviewKind.WAITING: ("Applied without a sale", "Points are taken; the sale has not been seen. It is released by "
                          "itself when every sale of its time has been read and none carries it."),
@@ -97,7 +98,7 @@ _LISTS = {
         FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
         JOIN loyalty_persona o ON o.id = r.persona_id JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
         LEFT JOIN stores_store st ON st.id = r.store_id
-        WHERE r.account_id = %(account)s AND r.state = 'released' AND r.ended_at > %(since)s
+        WHERE r.account_id = %(account)s AND r.state = 'released' AND r.ended_at > %(since)s AND p.erased_at IS NULL
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s))
           AND {_open("no_discount", redemption="r.id")}
         ORDER BY r.ended_at DESC""",
@@ -110,6 +111,7 @@ _LISTS = {
         LEFT JOIN loyalty_salestate ss ON ss.sale_id = s.id LEFT JOIN loyalty_persona p ON p.id = ss.persona_id {_STORE}
         WHERE s.account_id = %(account)s AND s.kind = 'sale' AND s.sold_at > %(since)s
           AND s.sold_at < %(now)s - interval '1 hour' AND s.discounts <> '[]'::jsonb
+          AND p.erased_at IS NULL AND s.customer_id NOT LIKE 'erased:%%'
           AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
           AND NOT EXISTS (SELECT FROM loyalty_redemption r WHERE r.sale_id = s.id AND r.discount_id = d.id)
           AND {_open("no_redemption", sale="s.id")}
@@ -122,7 +124,7 @@ _LISTS = {
               GROUP BY 1, 2) f
         JOIN integrations_sale s ON s.origin_id = f.origin_id AND s.external_id = f.original_id
         JOIN loyalty_salestate ss ON ss.sale_id = s.id AND ss.posted > 0
-        JOIN loyalty_persona p ON p.id = ss.persona_id {_STORE}
+        JOIN loyalty_persona p ON p.id = ss.persona_id AND p.erased_at IS NULL {_STORE}
         WHERE EXISTS (SELECT FROM loyalty_programme g WHERE g.account_id = %(account)s AND g.refunds = 'keep')
           AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s)) AND {_open("refund", sale="s.id")}
         ORDER BY f.ended DESC""",
@@ -135,7 +137,7 @@ _LISTS = {
         JOIN integrations_sale s ON s.origin_id = f.origin_id AND s.external_id = f.original_id
         JOIN loyalty_redemption r ON r.sale_id = s.id AND r.state = 'settled' AND r.points > r.reverted_points
         JOIN loyalty_discount d ON d.id = r.discount_id JOIN loyalty_persona o ON o.id = r.persona_id
-        JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id) {_STORE}
+        JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id) AND p.erased_at IS NULL {_STORE}
         WHERE (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
           AND {_open("spent_refunded", redemption="r.id", sale="s.id")}
         ORDER BY f.ended DESC""",
@@ -249,10 +251,13 @@ def give_back(
     redemption, _ = _own(account_id, redemption_id, sale_id)
     assert redemption is not None
     with transaction.atomic():
-        back = ledger.revert(
-            account_id=account_id, redemption_public_id=redemption.public_id, now=now, user_id=user.pk, why="staff",
-            note="Given back under Redemptions to look at",
-        )  # fmt: skip
+        try:
+            back = ledger.revert(
+                account_id=account_id, redemption_public_id=redemption.public_id, now=now, user_id=user.pk, why="staff",
+                note="Given back under Redemptions to look at",
+            )  # fmt: skip
+        except ledger.UnknownRedemption:
+            raise CannotDo("This shopper was removed on request: the points would be nobody's.") from None
         _close(account_id, kind, redemption_id, sale_id, "given_back", "", user, now)
     return back.points if back.created else Decimal(0)
 

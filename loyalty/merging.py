@@ -134,7 +134,9 @@ def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -
             raise CannotMerge("There is no such merge.")
         if found.split_at:
             return found
-        root = Persona.unscoped.values_list("merged_into_id", flat=True).get(pk=found.loser_id)
+        root, erased_at = Persona.unscoped.values_list("merged_into_id", "erased_at").get(pk=found.loser_id)
+        if erased_at:
+            raise CannotMerge("This person was removed on request: there is nothing to take apart.")
         try:
             ledger.split(account_id=account_id, merge_id=merge_id, now=now)
         except ledger.CannotMerge:
@@ -244,7 +246,8 @@ def duplicates(*, account_id: int, limit: int = 100) -> list[Pair]:
 def not_the_same(*, account_id: int, one_id: int, other_id: int, user: User | None, now: datetime) -> None:
     """Somebody looked: two people. They are not listed again."""
     one, other = sorted((one_id, other_id))
-    if Persona.unscoped.filter(account_id=account_id, pk__in=(one, other)).count() != 2 or one == other:
+    people = Persona.unscoped.filter(account_id=account_id, pk__in=(one, other), erased_at=None)
+    if people.count() != 2 or one == other:
         raise CannotMerge("Two different people of this account are needed.")
     NotTheSame.unscoped.get_or_create(
         account_id=account_id, one_id=one, other_id=other, defaults={"user": user, "at": now}

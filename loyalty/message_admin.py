@@ -16,6 +16,7 @@ from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.services import e164
 
+from . import addresses
 from . import messages as outbox
 from .models import ConsentAct, ConsentLine, Message, MessageState
 
@@ -41,6 +42,8 @@ def _address(term: str) -> Q:
 
 
 def _shown(address: str) -> str:
+    if addresses.is_kept(address):
+        return "Removed on request"
     return address if "@" in address else iq.number(iq.phone(address))
 
 
@@ -122,7 +125,7 @@ class ConsentLineAdmin(ReadOnlyAdmin):
 
     @display(description="Address")
     def whose(self, line: ConsentLine) -> str:
-        return _shown(line.address) if line.address else "erased"
+        return _shown(line.address)
 
     @display(description="What")
     def act_shown(self, line: ConsentLine) -> str:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
+from . import addresses
 from .models import ConsentNow, ConsentState, Message, MessageState, Persona
 
 log = logging.getLogger("loyalty.messages")
@@ -161,17 +162,25 @@ def _send(pk: int, now: datetime) -> int:
     with transaction.atomic():
         # The address's row is held while the message goes out: a STOP comes before it or after it, never between. An
         # address that nobody spoke of yet (a code for somebody new) gets its row, so that there is something to hold.
-        ConsentState.unscoped.bulk_create(
-            [ConsentState(account_id=message.account_id, channel=message.channel, address=message.address, since=now)],
-            ignore_conflicts=True,
-        )
+        # Somebody who was removed and writes once more is answered by what his digest says.
+        kept = addresses.kept(message.account_id, message.channel, message.address)
+        if not ConsentState.unscoped.filter(
+            account_id=message.account_id, channel=message.channel, address=kept
+        ).exists():
+            ConsentState.unscoped.bulk_create(
+                [
+                    ConsentState(
+                        account_id=message.account_id, channel=message.channel, address=message.address, since=now
+                    )
+                ],
+                ignore_conflicts=True,
+            )
         held = (
             ConsentState.unscoped.select_for_update()
-            .filter(account_id=message.account_id, channel=message.channel, address=message.address)
-            .values_list("state", flat=True)
+            .filter(account_id=message.account_id, channel=message.channel, address__in=[message.address, kept])
             .first()
         )
-        if (held or ConsentNow.UNKNOWN) not in _MAY[message.purpose]:
+        if (held.state if held else ConsentNow.UNKNOWN) not in _MAY[message.purpose]:
             return _end(message, MessageState.CANCELLED, "The address has not agreed, or said no.")
         try:
             external_id = BACKENDS[name](message)
@@ -183,8 +192,9 @@ def _send(pk: int, now: datetime) -> int:
             )
             return 0
         Message.unscoped.filter(pk=pk).update(
-            state=MessageState.SENT, sent_at=now, backend=name, external_id=external_id, error=""
-        )
+            state=MessageState.SENT, sent_at=now, backend=name, external_id=external_id, error="",
+            address=held.address if held else message.address,
+        )  # fmt: skip
     return 1
 
 

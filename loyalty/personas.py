@@ -12,6 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 
 from aiqsync.accounts.models import User
+from integrations import suppression
 from integrations.services import e164, email_of, is_placeholder, lock_origins
 
 from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
@@ -27,6 +28,10 @@ class InvalidContact(Exception):
         super().__init__(message)
         self.field = field
         self.message = message
+
+
+class RemovedOnRequest(InvalidContact):
+    """Somebody of this phone or e-mail was removed; an owner can let it be used again (`erasure.allow_again`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,13 @@ def find_id(*, account_id: int, phone: str = "", email: str = "") -> int | None:
 
 
 def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID | None = None) -> Persona | None:
-    """The same as a row; by contact id when that is given. An id that was merged away answers with its survivor."""
+    """The same as a row; by contact id when that is given. An id that was merged away answers with its survivor.
+
+    Somebody who was removed on request is nobody.
+    """
     people = Persona.objects.filter(account_id=account_id)
     if contact_id is not None:
-        persona = people.select_related("merged_into").filter(contact_id=contact_id).first()
+        persona = people.select_related("merged_into").filter(contact_id=contact_id, erased_at=None).first()
         return persona.merged_into or persona if persona else None
     found = find_id(account_id=account_id, phone=phone, email=email)
     return people.get(pk=found) if found else None
@@ -101,7 +109,8 @@ def sign_up(
     """Find the person by phone, then e-mail, or create him; take over what was given; enrol unless `enrol_as` is None.
 
     Phone and e-mail come as typed. One that is not valid is left out, and never blanks a good one; when nothing valid
-    is left, InvalidContact names the field. Two callers with the same new phone get one persona.
+    is left, InvalidContact names the field. Two callers with the same new phone get one persona. RemovedOnRequest: it
+    is somebody's who asked to be forgotten; nothing was written.
     """
     good_phone, good_email = phone_of(phone, region), email_of(email)
     if not good_phone and not good_email:
@@ -119,8 +128,11 @@ def sign_up(
                 seen = _look(account_id, {"phone": good_phone, "email": good_email})
                 persona, created = _found_or_new(account_id, seen, names, now)
                 _take_over(persona, seen, names)
+                _refuse_removed(account_id, seen)
                 enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
                 return SignedUp(persona, created, bool(enrolled))
+        except _LookAgain:
+            continue
         except IntegrityError:
             # Somebody else took the phone or e-mail between our look and our insert: look again.
             if last_try:
@@ -166,7 +178,7 @@ def enrol_many(
             lock_origins(account_id=account_id)
             people = list(
                 Persona.objects.select_for_update(no_key=True)
-                .filter(account_id=account_id, pk__in=ids[start : start + SLICE], merged_into=None)
+                .filter(account_id=account_id, pk__in=ids[start : start + SLICE], merged_into=None, erased_at=None)
                 .filter(Q(member_from=None) | Q(member_from__gt=from_date))
                 .order_by("pk")
             )
@@ -246,10 +258,25 @@ def _found_or_new(
         if not phone or not phones.exclude(value=phone.value).exists():
             found = email.owner
     if found is not None:
-        return Persona.objects.select_for_update(no_key=True).get(account_id=account_id, pk=found), False
+        persona = Persona.objects.select_for_update(no_key=True).get(account_id=account_id, pk=found)
+        if persona.erased_at:
+            raise _LookAgain  # removed while we waited for the row
+        return persona, False
     persona = Persona.objects.create(account_id=account_id, created_at=now)
     Wallet.objects.create(account_id=account_id, persona=persona)
     return persona, True
+
+
+class _LookAgain(Exception):
+    """Whoever was found is nobody any more."""
+
+
+def _refuse_removed(account_id: int, seen: dict[str, _Seen]) -> None:
+    """Asked after the identifiers were written: an erasure that takes them out was before us, and is seen, or waits."""
+    for _, kind, value in sorted((kind != "phone", kind, one.value) for kind, one in seen.items()):
+        if suppression.is_listed(account_id=account_id, kind=kind, value=value):
+            what = "phone" if kind == "phone" else "e-mail"
+            raise RemovedOnRequest(kind, f"Somebody of this {what} was removed on request and cannot be signed up.")
 
 
 def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:

@@ -56,7 +56,8 @@ def send(*, persona: Persona, now: datetime, user: User | None = None, channel: 
     by, address = _way(persona, channel)
     code = f"{secrets.randbelow(10_000):04d}"
     with transaction.atomic():
-        Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk)
+        if Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk).erased_at:
+            raise NotSent("This person was removed on request: there is nobody to send a code to.")
         live = Pin.unscoped.select_for_update().filter(persona=persona, closed_at=None).first()
         if live and live.digest and now - live.created_at < RESEND_AFTER:
             left = RESEND_AFTER - (now - live.created_at)

@@ -35,7 +35,7 @@ JOIN loyalty_persona p ON p.id = r.persona_id
 JOIN loyalty_salestate st ON st.persona_id = coalesce(p.merged_into_id, p.id) AND st.sale_id = ANY(%(sales)s)
 JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
 LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
-WHERE r.account_id = %(account)s AND r.sale_id IS NULL AND r.channel <> 'web'
+WHERE r.account_id = %(account)s AND r.sale_id IS NULL AND r.channel <> 'web' AND p.erased_at IS NULL
   AND (r.state = 'applied' OR r.state = 'released' AND r.ended_at > %(late)s
        AND r.why_ended IN ('no_sale', 'without_discount'))
   AND (r.transaction <> '' AND r.transaction IN (s.number, s.receipt)
@@ -48,7 +48,7 @@ ORDER BY r.id, s.id
 _MET = """
 SELECT r.id, r.sale_id, coalesce(p.merged_into_id, p.id), r.public_id, s.has_details, s.discounts <> '[]'::jsonb
 FROM loyalty_redemption r JOIN loyalty_persona p ON p.id = r.persona_id JOIN integrations_sale s ON s.id = r.sale_id
-WHERE r.account_id = %(account)s AND r.sale_id = ANY(%(sales)s) AND r.state = 'settled'
+WHERE r.account_id = %(account)s AND r.sale_id = ANY(%(sales)s) AND r.state = 'settled' AND p.erased_at IS NULL
 ORDER BY r.id
 """
 
@@ -142,7 +142,8 @@ def _undoing(account_id: int, met: list[tuple]) -> list[_Act]:
     sales = {sale.sale_id: sale for sale in facts.read(account_id, {row[1] for row in met}, current)}
     acts = []
     for redemption, sale_id, persona, public_id, has_details, named in met:
-        sale = sales[sale_id]
+        if (sale := sales.get(sale_id)) is None:
+            continue  # it rests: whose it was, was removed on request
         back = sale.refunded_net_cents + sale.refunded_tax_cents
         whole = sale.refunds_end is not None and back >= sale.net_cents + sale.tax_cents
         if sale.voided(current.zone):

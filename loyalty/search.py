@@ -12,7 +12,8 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Q
 
-from integrations.models import Suppression
+from integrations import suppression
+from integrations.models import Origin
 from integrations.services import e164, email_of
 
 from .models.people import ACCENTED, PLAIN
@@ -57,7 +58,7 @@ class Found:
     term: str
     hits: list[Hit] = field(default_factory=list)
     condition: Q | None = None
-    suppressed: bool = False  # somebody of this phone or e-mail was erased on request
+    suppressed: bool = False  # somebody of this phone, e-mail or record was removed on request
     phone: str = ""
     email: str = ""
 
@@ -89,7 +90,8 @@ def clean(term: str) -> str:
 
 
 def find(*, account_id: int, region: str, term: str) -> Found:
-    """What the term means in this account. One statement for a whole value, none for a name.
+    """What the term means in this account. One statement for a whole value, none for a name; where nobody bears
+    it, one more asks whether somebody did who was removed on request.
 
     A term that could be several things (a number is a phone, a POS's record, a receipt) is looked up as all of them.
     """
@@ -104,13 +106,14 @@ def find(*, account_id: int, region: str, term: str) -> Found:
     if "@" in term:
         email = email_of(term) or term.lower()
         hits = _look(account_id, email=email)
-        return Found(term, hits, suppressed=not hits and _suppressed(account_id, "email", email), email=email)
+        removed = not hits and _removed(account_id, [(suppression.EMAIL, email)])
+        return Found(term, hits, suppressed=removed, email=email)
     phone = e164(term, region)
     number = term.lstrip("#").strip()
     hits = _look(account_id, phone=phone, number=number)
-    if hits or phone:
-        erased = not hits and bool(phone) and _suppressed(account_id, "phone", phone)
-        return Found(term, hits, suppressed=erased, phone=phone)
+    removed = not hits and _removed(account_id, [(suppression.PHONE, phone), *_records(account_id, number)])
+    if hits or phone or removed:
+        return Found(term, hits, suppressed=removed, phone=phone)
     return Found(term, condition=by_name(term))
 
 
@@ -176,15 +179,12 @@ def _look(account_id: int, *, contact: uuid.UUID | None = None, phone="", email=
         return [Hit(*row) for row in cursor.fetchall()]
 
 
-def _suppressed(account_id: int, kind: str, value: str) -> bool:
-    """Whether somebody of this phone or e-mail asked to be forgotten: all that is kept is a keyed digest."""
-    digest = digest_of(kind, value)
-    return bool(digest) and Suppression.unscoped.filter(account_id=account_id, kind=kind, digest=digest).exists()
+def _removed(account_id: int, known: list[tuple[str, str]]) -> bool:
+    """Whether somebody of this asked to be forgotten: all that is kept are keyed digests."""
+    return bool(suppression.listed(account_id=account_id, known=known))
 
 
-def digest_of(kind: str, value: str) -> str:
-    try:
-        from integrations import suppression
-    except ImportError:  # the floor below has no erasure yet: nobody was suppressed
-        return ""
-    return suppression.digest(kind, value)
+def _records(account_id: int, number: str) -> list[tuple[str, str]]:
+    """What the number may be in each POS."""
+    origins = Origin.unscoped.filter(account_id=account_id).values_list("pk", flat=True) if number else ()
+    return [(suppression.SOURCE, suppression.source_value(origin, number)) for origin in origins]

@@ -100,7 +100,7 @@ FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
 LEFT JOIN loyalty_programme g ON g.account_id = p.account_id
-WHERE p.account_id = %(account)s AND p.id = %(persona)s
+WHERE p.account_id = %(account)s AND p.id = %(persona)s AND p.erased_at IS NULL
 """
 
 # Who is not in the audience of a discount does not see it; one for other stores is shown with the reason.
@@ -132,7 +132,7 @@ ORDER BY d.rank, d.points, d.number
 
 
 def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | None = None) -> WalletView:
-    """The persona's wallet, in two statements. LookupError when the account has no such persona.
+    """The persona's wallet, in two statements. LookupError when the account has no such persona (any more).
 
     Points are 0 and there are no rewards for somebody who is not a member, or while the programme is off. `store_id`
     is where it is shown, where that is known.

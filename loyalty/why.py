@@ -93,7 +93,7 @@ def answer(*, account: Account, term: str, now: datetime) -> Answer | None:
     if found.phone and (several := _of_a_shared_phone(asked, found.phone)):
         return several
     if found.suppressed:
-        return _removed()
+        return _removed(asked, found)
     people = [hit for hit in found.hits if hit.persona_id and hit.by != "sale"]
     sales = [hit.sale_id for hit in found.hits if hit.by == "sale" and hit.sale_id]
     if not people and sales:
@@ -104,10 +104,10 @@ def answer(*, account: Account, term: str, now: datetime) -> Answer | None:
         return _choose(asked, Persona.objects.filter(pk__in=list(roots)[:100]).order_by("-id"))
     hit = people[0]
     if hit.erased_at:
-        return _removed()
+        return _removed(asked)
     persona = Persona.objects.get(pk=hit.root_id or hit.persona_id)
     if persona.erased_at:
-        return _removed()
+        return _removed(asked)
     if persona.archived_at:
         return _archived(asked, persona)
     if hit.root_id and hit in found.gone:
@@ -193,8 +193,16 @@ def _of_a_shared_phone(asked: _Asked, phone: str) -> Answer | None:
     return Answer("shared", said + (who if people else ""), people=[_one(p) for p in people[:SHOWN]])
 
 
-def _removed() -> Answer:
-    return Answer("removed", "This person was removed on request: nothing is kept, and the POS cannot bring it back.")
+def _removed(asked: _Asked, found: search.Found | None = None) -> Answer:
+    """With the phone or the e-mail at hand an owner may let it be used again: numbers find new people."""
+    remedy = None
+    if found and (term := found.phone or found.email):
+        what = "phone" if found.phone else "e-mail"
+        remedy = Remedy("allow_again", f"Let this {what} be used again", "personas.erase", {"term": term})
+    said = "This person was removed on request: nothing is kept, and the POS cannot bring it back."
+    if remedy:
+        said += " Whoever has it now, or came back, can be signed up once an owner allows it."
+    return Answer("removed", said, remedy)
 
 
 def _archived(asked: _Asked, persona: Persona) -> Answer:
@@ -373,6 +381,8 @@ def _the_sale(ids: Sequence[int]) -> Sale:
 
 
 def _of_a_sale(asked: _Asked, sale: Sale) -> Answer:
+    if SaleState.objects.filter(sale=sale).exclude(persona__erased_at=None).exists():
+        return _removed(asked)
     name = f"receipt {sale} of {asked.day(sale.sold_at)}"
     if sale.kind == SaleKind.REFUND:
         original = Sale.objects.filter(origin=sale.origin_id, external_id=sale.original_id or None).first()
@@ -385,8 +395,6 @@ def _of_a_sale(asked: _Asked, sale: Sale) -> Answer:
     if one.persona_id is None:
         return _of_nobodys_sale(asked, sale, name)
     persona = Persona.objects.get(pk=one.persona_id)
-    if persona.erased_at:
-        return _removed()
     if early := _not_earning(asked, persona):
         return early
     # What was posted comes first to its worth: only then is the reason of the worth the reason of the balance.

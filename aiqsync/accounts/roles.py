@@ -26,6 +26,8 @@ ACTS: dict[str, frozenset[Role]] = {
     "programme.change": _RUN,
     "personas.view": _ALL,
     "personas.change": _RUN | {Role.MANAGER},
+    "personas.export": _RUN,  # everything held about one person
+    "personas.erase": frozenset({Role.OWNER}),
     "points.view": _ALL,
     "points.adjust": _RUN | {Role.MANAGER},
     "discounts.view": _ALL - {Role.STAFF},
@@ -41,6 +43,7 @@ ACTS: dict[str, frozenset[Role]] = {
     "reports.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "reports.staff": _RUN | {Role.MANAGER},
     "reports.close": _RUN | {Role.FINANCE},
+    "reports.export": _RUN,  # the whole ledger, with people's names
     "redemptions.look": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: their stores
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
     "members.view": frozenset({Role.OWNER}),

@@ -112,6 +112,9 @@ def adjust(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
                 _record(request, "points.adjusted", persona, detail)
                 if form.cleaned_data["investigate"]:
                     _investigated(request, persona, note)
+    except ledger.Removed:
+        messages.error(request, "This person was removed on request meanwhile. Nothing was posted.")
+        return _to(persona)
     except ledger.NotEnoughPoints as error:
         form.add_error("points", f"The balance is {iq.points(error.balance)}: no more than that can be taken.")
         return _page(request, persona, adjusting=form)
@@ -259,6 +262,9 @@ def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID)
                 _record(request, "redemption.given_back", persona, detail)
     except ledger.NothingToRevert as error:
         messages.error(request, f"{iq.points(error.left)} points can be given back, no more. Nothing was given back.")
+        return _to(persona)
+    except ledger.UnknownRedemption:
+        messages.error(request, "This person was removed on request meanwhile. Nothing was given back.")
         return _to(persona)
     if back.created:
         messages.success(

@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -45,6 +45,7 @@ from loyalty.models import (
 from loyalty.persona_admin import parse_day
 from stores.models import Store
 
+from . import persona_removal
 from .persona import AdjustForm, EnrolForm, to_type, today, turnable
 
 TABS = (("points", "Points"), ("profile", "Profile"))
@@ -58,6 +59,8 @@ MERGED_SHOWN = 10  # rows whose history before the merge is told, with this many
 @require_GET
 def show(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
     persona = get_object_or_404(Persona.objects.select_related("merged_into", "favourite_store"), contact_id=contact_id)
+    if persona.erased_at:
+        return persona_removal.removed(request, persona.merged_into or persona)
     if persona.merged_into:
         messages.info(request, _merged(persona))
         return HttpResponseRedirect(reverse("admin:persona", args=[persona.merged_into.contact_id]))
@@ -82,7 +85,6 @@ def page(request: HttpRequest, persona: Persona, **sheets: Any) -> HttpResponse:
     now, role = timezone.now(), request.membership.role
     # Another row's timeline of the group may be asked for: what it was before the merge.
     merged = list(Persona.objects.filter(merged_into=persona).order_by("-id")[: SHOWN + 1])
-    living = persona.erased_at is None
     settings = programme.of(persona.account_id)
     context = {
         **admin.site.each_context(request),
@@ -92,16 +94,18 @@ def page(request: HttpRequest, persona: Persona, **sheets: Any) -> HttpResponse:
         "tabs": TABS,
         "currency": request.membership.account.currency,
         "now": now,
-        "may_adjust": living and staff.may_adjust(role, settings),
-        "may_change": living and may(role, "personas.change"),
-        "may_redeem": living and staff.may_redeem(role, settings),
+        "may_adjust": staff.may_adjust(role, settings),
+        "may_change": may(role, "personas.change"),
+        "may_redeem": staff.may_redeem(role, settings),
         "pin_needed": settings.pin_to_redeem,
         "shown_pin": pins.shown(account_id=persona.account_id, persona_id=persona.pk, now=now)
         if settings.show_pin and may(role, "points.adjust")
         else "",
-        "may_give_back": living and may(role, "redemptions.revert"),
+        "may_give_back": may(role, "redemptions.revert"),
         "may_see_sales": may(role, "sales.view"),
         "turnable": turnable(role),
+        "may_export": may(role, "personas.export"),
+        "may_erase": may(role, "personas.erase"),
         **_header(persona, now),
     }
     if tab == "points":
@@ -135,16 +139,7 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
         "stores": Store.objects.order_by("name")[:200],
         "investigation": Investigation.objects.filter(persona=persona, closed_at=None).select_related("user").first(),
         "suspect": suspect if suspect and suspect.decision != NumberDecision.ONE else None,
-        "erase_url": _address("admin:persona-erase", persona),
     }
-
-
-def _address(name: str, persona: Persona) -> str:
-    """A page another part brings; "" as long as it is not there."""
-    try:
-        return reverse(name, args=[persona.contact_id])
-    except NoReverseMatch:
-        return ""
 
 
 # The points' tab
@@ -201,7 +196,7 @@ def _asked_day(request: HttpRequest) -> date:
 
 def _waiting(request: HttpRequest, persona: Persona) -> dict[str, Any]:
     """What enrolling would credit, before anybody enrols: from the day asked for, and from the first purchase on."""
-    if persona.is_member or persona.erased_at:
+    if persona.is_member:
         return {}
     day = _asked_day(request)
     return {

@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import Role, may
 from aiqsync.accounts.tenancy import current_account_id
-from loyalty import checks, closes, reports
+from loyalty import checks, closes, exports, reports
 
 LONGEST = timedelta(days=366)
 
@@ -176,7 +176,22 @@ def ledger(request: HttpRequest) -> HttpResponse:
     return _page(
         request, "ledger", "Ledger check", last=checks.last(account_id=current_account_id()),
         may_check=may(request.membership.role, "reports.close"),
+        files=[(name, file.title) for name, file in exports.FILES.items()]
+        if may(request.membership.role, "reports.export") else [],
     )  # fmt: skip
+
+
+@require_safe
+def export(request: HttpRequest, name: str) -> StreamingHttpResponse:
+    """One file of the ledger, streamed. All of one moment: `manage.py export_ledger`."""
+    if name not in exports.FILES:
+        raise Http404("There is no such file")
+    audit.record(act="ledger.exported", target=f"{name}.csv", user=request.user)
+    answer = StreamingHttpResponse(
+        exports.stream(account_id=current_account_id(), name=name), content_type="text/csv; charset=utf-8"
+    )
+    answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return answer
 
 
 @require_POST

@@ -12,6 +12,7 @@ from . import (
     persona,
     persona_page,
     persona_people,
+    persona_removal,
     programme,
     reports,
     switching,
@@ -64,6 +65,9 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page("same-person/numbers/<int:pk>/", identity.decide, "number-decide", "personas.change", "personas.change"),
         page("same-person/pairs/", identity.pair, "pair-decide", "personas.change", "personas.change"),
         *_people(page, one),
+        page(one + "remove/", persona_removal.erase, "persona-erase", "personas.erase", "personas.erase"),
+        page(one + "export/", persona_removal.export, "persona-export", "personas.export", "personas.export"),
+        page("reports/ledger/<slug:name>.csv", reports.export, "report-export", "reports.export", "reports.export"),
         page("why/", why.ask, "why", view, view),  # what its buttons do has rights of its own
         page("receipts/<int:sale_id>/attach/", why.attach, "receipt-attach", "points.adjust", "points.adjust"),
         *switching.patterns(site),

@@ -18,7 +18,7 @@ from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags import iq
 from integrations import services
 from integrations.models import Connection, CredentialState, Sale, SaleKind
-from loyalty import personas, profile, receipts, search, why
+from loyalty import erasure, personas, profile, receipts, search, why
 from loyalty.models import Attachment, Ground, Persona
 from loyalty.persona_admin import parse_day
 
@@ -109,6 +109,19 @@ def _unarchive(request: HttpRequest) -> None:
     messages.success(request, f"{persona} is in the lists again.")
 
 
+def _allow_again(request: HttpRequest) -> None:
+    """The shopper who was removed came back, or the number is somebody else's by now."""
+    term = search.clean(request.POST.get("term", ""))
+    try:
+        with transaction.atomic():
+            what = erasure.allow_again(account_id=request.membership.account_id, term=term, now=timezone.now())
+            audit.record(act="removed.allowed_again", user=request.user, detail={"kind": what})
+    except erasure.CannotErase as refused:
+        messages.error(request, refused.message)
+    else:
+        messages.success(request, "It can be signed up again. What was said about messages stays said.")
+
+
 def _attach(request: HttpRequest) -> None:
     text = request.POST.get("sale", "")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
@@ -121,6 +134,7 @@ ACTS = {
     "recompute": (_recompute, "personas.change"),
     "unarchive": (_unarchive, "personas.change"),
     "attach": (_attach, "points.adjust"),
+    "allow_again": (_allow_again, "personas.erase"),
 }
 
 

@@ -53,7 +53,10 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
     )
     if persona_id is None:
         raise NotThere(UNKNOWN)
-    shown = wallet.show(account_id=caller.account_id, persona_id=persona_id, now=now, store_id=caller.store_id)
+    try:
+        shown = wallet.show(account_id=caller.account_id, persona_id=persona_id, now=now, store_id=caller.store_id)
+    except LookupError:  # removed on request since it was found
+        raise NotThere(UNKNOWN) from None
     host = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
     return answer(wallet_data(shown, caller=caller, host=host))
 

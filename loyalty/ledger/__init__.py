@@ -6,7 +6,8 @@ persona, then redemptions. So in a page's transaction `settle_sales` comes after
 `settle_redemption` comes after it.
 """
 
-from .calls import KeyTaken, NotEnoughPoints
+from .calls import KeyTaken, NotEnoughPoints, Removed
+from .erasing import Closure, erase
 from .moves import (
     CannotMerge,
     Closed,
@@ -40,9 +41,10 @@ from .redemptions import (
 from .sales import SALES_A_CALL, BoostTarget, SaleTarget, Settled, settle_sales
 
 __all__ = [
-    "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "KeyTaken", "Mirrored", "Moved",
+    "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "Closure", "KeyTaken", "Mirrored", "Moved",
     "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert", "OneDiscountPerOrder", "Posted",
-    "Redeemed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust", "collect", "expire_due", "merge",
+    "Redeemed", "Removed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust", "collect", "erase",
+    "expire_due", "merge",
     "mirror", "next_n", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again",
     "settle_redemption", "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
 ]  # fmt: skip

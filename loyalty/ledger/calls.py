@@ -18,6 +18,10 @@ class NotEnoughPoints(Exception):
         self.balance, self.asked = balance, asked
 
 
+class Removed(NotEnoughPoints):
+    """The person was removed on request: the wallet is closed, nothing comes in or goes out."""
+
+
 class KeyTaken(Exception):
     """The key stands for an entry of another persona or another redemption."""
 

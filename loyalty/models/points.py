@@ -31,10 +31,13 @@ class Wallet(LedgerModel):
         db_constraint=False,
     )
     balance = points_field(default=Decimal(0))
+    closed = models.BooleanField(default=False, db_default=False, help_text="Its person was removed: nothing comes in.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(balance__gte=0), name="wallet_not_negative"),
+            # On the row that every posting locks and writes: no verb, and no race, pays a person who was removed.
+            models.CheckConstraint(condition=Q(closed=False) | Q(balance=0), name="wallet_closed_empty"),
             models.UniqueConstraint(fields=["account", "persona"], name="wallet_account_persona"),
         ]
 

@@ -18,6 +18,9 @@ BEGIN
         END IF;
         RETURN jsonb_build_object('entry', v_entry.id, 'points', v_entry.points, 'balance', v_balance, 'created', false);
     END IF;
+    IF loyalty_is_closed(v_root, v_balance) THEN
+        RETURN jsonb_build_object('refused', 'removed', 'balance', v_balance);
+    END IF;
     IF v_balance + p_points < 0 THEN
         RETURN jsonb_build_object('refused', 'points', 'balance', v_balance);
     END IF;

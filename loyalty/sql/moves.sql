@@ -241,6 +241,9 @@ DECLARE
     v_lots bigint[];
 BEGIN
     SELECT o_root, o_balance INTO v_root, v_balance FROM loyalty_open_root(p_account, p_persona, p_now);
+    IF loyalty_is_closed(v_root, v_balance) THEN
+        RETURN jsonb_build_object('points', 0, 'balance', v_balance, 'entry', NULL, 'short', 0);
+    END IF;
     INSERT INTO loyalty_mirrorstate (account_id, customer_id, persona_id, posted, posts, at)
     VALUES (p_account, p_customer, v_root, 0, 0, p_now) ON CONFLICT (customer_id) DO NOTHING;
     SELECT * INTO STRICT v_state FROM loyalty_mirrorstate WHERE customer_id = p_customer AND account_id = p_account

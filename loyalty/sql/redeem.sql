@@ -238,6 +238,9 @@ BEGIN
     END IF;
     SELECT o_root, o_balance INTO v_root, v_balance FROM loyalty_open_root(p_account, v_found.persona_id, p_now);
     SELECT * INTO v_found FROM loyalty_redemption WHERE id = p_redemption;
+    IF loyalty_is_closed(v_root, v_balance) THEN
+        RETURN false;  -- its person was removed: there is nobody to take points from, and nobody owes any
+    END IF;
     IF v_found.state <> 'released' THEN
         RETURN v_found.state = 'settled' AND v_found.sale_id = p_sale;
     END IF;

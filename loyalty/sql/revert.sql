@@ -103,8 +103,11 @@ BEGIN
     SELECT coalesce(p.merged_into_id, p.id) INTO v_root FROM loyalty_persona p WHERE p.id = v_found.persona_id;
     SELECT coalesce(sum(balance), 0) INTO v_balance FROM loyalty_wallet WHERE persona_id = v_root;
     v_times := loyalty_times_taken(v_found.id);
-    IF p_only IS NOT NULL AND v_found.state <> p_only THEN
-        -- Somebody was quicker: its sale was seen, or it was given back.
+    IF loyalty_is_closed(v_root, v_balance) AND p_only IS NULL THEN
+        RETURN jsonb_build_object('refused', 'unknown', 'left', 0);  -- its person was removed: points would be nobody's
+    END IF;
+    IF p_only IS NOT NULL AND (v_found.state <> p_only OR loyalty_is_closed(v_root, v_balance)) THEN
+        -- Somebody was quicker: its sale was seen, it was given back, or its person was removed.
         RETURN jsonb_build_object('redemption', v_found.public_id, 'points', 0, 'reverted', v_found.reverted_points,
                                   'balance', v_balance, 'state', v_found.state, 'created', false);
     END IF;

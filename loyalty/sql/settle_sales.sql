@@ -194,9 +194,10 @@ BEGIN
             FOR UPDATE -- lock
         ;
         -- Somebody of these was merged while this page was worked out: what it says is about another person now.
+        -- Or was removed on request: whoever asked reads again, and finds that these sales rest.
         IF EXISTS (SELECT FROM unnest(v_wallets) AS t (id) JOIN loyalty_persona p ON p.id = t.id
-                   WHERE p.merged_into_id IS NOT NULL) THEN
-            RAISE EXCEPTION 'a persona was merged meanwhile' USING ERRCODE = 'serialization_failure';
+                   WHERE p.merged_into_id IS NOT NULL OR p.erased_at IS NOT NULL) THEN
+            RAISE EXCEPTION 'a persona was merged or removed meanwhile' USING ERRCODE = 'serialization_failure';
         END IF;
         IF EXISTS (SELECT FROM loyalty_lot WHERE persona_id = ANY (v_wallets) AND open AND expires_at <= p_now) THEN
             PERFORM loyalty_expire(v_wallets, p_now);

@@ -78,6 +78,7 @@ def arguments(name: str, world: dict) -> dict[str, object]:
         "content_type_id": NO_SUCH,
         "app_label": "loyalty",
         "url": "no-such-page/",
+        "name": "entries",
     }
 
 
