@@ -259,6 +259,22 @@ class Redemption(LedgerModel):
                 condition=Q(reverted_points__gte=0) & Q(reverted_points__lte=F("points")),
                 name="redemption_reverted",
             ),
+            models.UniqueConstraint(
+                fields=["sale", "discount"],
+                condition=Q(state="settled", sale__isnull=False),
+                name="redemption_sale_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["applied", "settled"], ended_at=None, why_ended="")
+                | Q(state__in=["released", "reverted"], ended_at__isnull=False, reverted_points=F("points")),
+                name="redemption_ended",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="applied") | Q(settled_at=None, sale=None), name="redemption_applied"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="settled") | Q(settled_at__isnull=False), name="redemption_settled"
+            ),
             tenant_parent("redemption"),
         ]
         # Persona alone and account alone are served by these; each index is paid for at every till.
@@ -273,6 +289,9 @@ class Redemption(LedgerModel):
                 fields=["persona", "transaction"],
                 name="redemption_given_back",
                 condition=Q(state__in=["released", "reverted"]),
+            ),
+            models.Index(
+                fields=["account", "-applied_at"], name="redemption_by_number", condition=Q(matched_by="transaction")
             ),
         ]
 

@@ -141,8 +141,11 @@ BEGIN
             state = CASE WHEN channel = 'web' AND sale_id IS NULL THEN 'applied' ELSE state END,
             settled_at = CASE WHEN channel = 'web' AND sale_id IS NULL THEN NULL ELSE settled_at END,
             store_id = coalesce(store_id, p_store)
-        WHERE id = v_found.id RETURNING * INTO v_found;
-        RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
+        WHERE id = v_found.id AND sale_id IS NULL RETURNING * INTO v_found;
+        IF FOUND THEN
+            RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
+        END IF;
+        v_refused := 'stale';  -- its sale was seen this very moment
     END IF;
 
     IF v_refused IS NULL THEN
@@ -238,7 +241,13 @@ BEGIN
     IF v_found.state <> 'released' THEN
         RETURN v_found.state = 'settled' AND v_found.sale_id = p_sale;
     END IF;
-    -- The till used the same order anew meanwhile: that one is the use.
+    -- Another use of this discount has this sale, or the till used the same order anew meanwhile: that one is the use.
+    IF EXISTS (
+        SELECT FROM loyalty_redemption r WHERE r.sale_id = p_sale AND r.discount_id = v_found.discount_id
+        AND r.state = 'settled' AND r.id <> v_found.id
+    ) THEN
+        RETURN false;
+    END IF;
     IF v_found.transaction <> '' AND EXISTS (
         SELECT FROM loyalty_redemption r JOIN loyalty_persona p ON p.id = r.persona_id
         WHERE (p.id = v_found.persona_id OR p.id = v_root OR p.merged_into_id = v_root)

@@ -96,8 +96,10 @@ BEGIN
         PERFORM loyalty_open_wallets(p_account, v_wallets, p_now);
         v_opened := v_wallets;
     END LOOP;
-    -- Read again, now that nobody else can give the same points back.
-    SELECT * INTO v_found FROM loyalty_redemption WHERE id = v_found.id;
+    -- Read again, now that nobody else can give the same points back; held, because whoever settles it takes no wallet.
+    SELECT * INTO v_found FROM loyalty_redemption WHERE id = v_found.id
+        FOR UPDATE -- lock
+    ;
     SELECT coalesce(p.merged_into_id, p.id) INTO v_root FROM loyalty_persona p WHERE p.id = v_found.persona_id;
     SELECT coalesce(sum(balance), 0) INTO v_balance FROM loyalty_wallet WHERE persona_id = v_root;
     v_times := loyalty_times_taken(v_found.id);
