@@ -91,7 +91,7 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
 
 
 def _left(lines: tuple[facts.Line, ...]) -> list[facts.Line]:
-    """The lines less what was refunded of them; when money came back for goods that stayed, all of them as they were."""
+    """The lines less what was refunded of them; money that came back for goods that stayed leaves them."""
     left = [replace(line, cents=line.cents - line.refunded) for line in lines]
     return left if any(line.cents > 0 for line in left) else list(lines)
 

@@ -186,13 +186,11 @@ def _with_lines(facts: list[SaleFacts]) -> list[SaleFacts]:
             cursor.execute(_REFUNDED, [refunded])
             for sale_id, product, cents in cursor.fetchall():
                 back[sale_id][product] += cents
-    return [
-        replace(sale, lines=tuple(_less(rows.get(sale.sale_id, []), back.get(sale.sale_id, {})))) for sale in facts
-    ]
+    return [replace(sale, lines=tuple(_less(rows.get(sale.sale_id, []), back.get(sale.sale_id, {})))) for sale in facts]
 
 
 def _less(rows: list[tuple[str, Line]], back: dict[str, int]) -> Iterator[Line]:
-    """The lines with what came back of each: of the same product, the first lines first, never more than a line cost."""
+    """The lines with what came back of each: of the same product, first lines first, no more than a line cost."""
     left = dict(back)
     for product, line in rows:
         taken = min(max(left.get(product, 0), 0), max(line.cents, 0))

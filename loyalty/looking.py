@@ -247,7 +247,7 @@ def belongs(
     sale_id: int | None,
     shortfall_id: int | None,
 ) -> bool:
-    """Whether a case is of one of these stores, open or closed by now: by its redemption's place, else by its sale's."""
+    """Whether a case is of one of these stores, open or closed by now: by its redemption's place, else its sale's."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT coalesce(r.store_id, rm.store_id, m.store_id) = ANY(%(stores)s)

@@ -40,8 +40,8 @@ WITH g AS (
     WHERE r.state = 'released' AND r.ended_at > %(late)s
 )
 SELECT r.id, s.id, r.root, r.public_id, r.state, r.transaction, r.store_id,
-       coalesce(r.sale_id = s.id OR r.transaction <> '' AND r.transaction IN (s.number, s.receipt), false), s.has_details,
-       s.number, d.name, d.kind, d.amount_cents, d.percent, s.discounts, s.lines_cents,
+       coalesce(r.sale_id = s.id OR r.transaction <> '' AND r.transaction IN (s.number, s.receipt), false),
+       s.has_details, s.number, d.name, d.kind, d.amount_cents, d.percent, s.discounts, s.lines_cents, s.tax_cents,
        EXISTS (SELECT FROM loyalty_redemption x
                WHERE x.sale_id = s.id AND x.discount_id = r.discount_id AND x.state = 'settled'),
        EXISTS (SELECT FROM loyalty_redemption x WHERE x.persona_id IN (SELECT id FROM g) AND x.transaction <> ''
@@ -104,14 +104,35 @@ class _Pair:
     percent: Decimal
     discounts: list[dict[str, Any]]
     lines_cents: int
+    tax_cents: int
     taken: bool  # another use of the same discount has the sale
     spoken_for: bool  # another redemption's order is this sale
     settled: int  # redemptions that have the sale already
 
     @property
     def carried(self) -> tuple[str, bool | None] | None:
-        """How the sale's cart discounts hold this one: by `name` or `amount`, and whether after tax; None: they do not."""
-        return _carried(self.name, self.kind, self.amount_cents, self.percent, self.discounts, self.lines_cents)
+        """How the sale's cart discounts hold this one: by `name` or `amount`, whether after tax; None: they do not."""
+        by_amount = None
+        for discount in self.discounts:
+            after_tax = discount.get("after_tax")
+            if str(discount.get("name", "")).strip().casefold() == self.name.strip().casefold():
+                return "name", after_tax
+            if self._is_amount(int(discount.get("cents") or 0), after_tax):
+                by_amount = by_amount or ("amount", after_tax)
+        return by_amount
+
+    def _is_amount(self, cents: int, after_tax: bool | None) -> bool:
+        if cents <= 0:
+            return False
+        # Cova's lines stand after a cart discount before tax, and hold nothing of one after tax.
+        before = [] if after_tax else [self.lines_cents + cents]
+        if after_tax is not False:
+            before += [self.lines_cents, self.lines_cents + self.tax_cents]
+        if self.kind == "flat":
+            # A cart that cost less than the discount is free, not more.
+            return cents == self.amount_cents or (cents < self.amount_cents and cents in before)
+        shares = [(base * self.percent / 100).quantize(Decimal(1), ROUND_HALF_UP) for base in before]
+        return any(abs(cents - share) <= 1 for share in shares)
 
     @property
     def blind(self) -> bool:
@@ -186,9 +207,9 @@ def _settling(account_id: int, pairs: list[_Pair], now: datetime) -> list[_Act]:
     claims = _claims(account_id, [pair for pair in pairs if pair.sale_id not in told], now)
     acts = list(sure.values())
     for redemption, found in claims.items():
-        if redemption not in sure and len(found) == 1 and not found[0].order:
-            if sum(found[0].sale_id == other.sale_id for many in claims.values() for other in many) == 1:
-                acts.append(found[0].settle(found[0].carried or ("", None)))
+        rivals = sum(found[0].sale_id == other.sale_id for many in claims.values() for other in many)
+        if redemption not in sure and len(found) == rivals == 1 and not found[0].order:
+            acts.append(found[0].settle(found[0].carried or ("", None)))
     return acts
 
 
@@ -226,8 +247,8 @@ def _by_number(pairs: list[_Pair]) -> Iterable[_Act]:
 
 
 def _claims(account_id: int, pairs: list[_Pair], now: datetime) -> dict[int, list[_Pair]]:
-    """By redemption: the sales without its number that carry its discount. A till whose numbers are found in the POS has
-    none: there the number decides."""
+    """By redemption: the sales without its number that carry its discount. A till whose numbers are found in the POS
+    has none: there the number decides."""
     claims: dict[int, list[_Pair]] = defaultdict(list)
     found_before: dict[int | None, bool] = {}
     for pair in pairs:
@@ -280,22 +301,6 @@ def _undoing(account_id: int, met: list[tuple]) -> list[_Act]:
     return acts
 
 
-def _carried(
-    name: str, kind: str, amount_cents: int, percent: Decimal, discounts: list[dict[str, Any]], lines_cents: int
-) -> tuple[str, bool | None] | None:
-    by_amount = None
-    for discount in discounts:
-        after_tax = discount.get("after_tax")
-        cents = int(discount.get("cents") or 0)
-        if str(discount.get("name", "")).strip().casefold() == name.strip().casefold():
-            return "name", after_tax
-        before = lines_cents + cents  # Cova's lines stand after a cart discount
-        share = (before * percent / 100).quantize(Decimal(1), ROUND_HALF_UP)
-        if (kind == "flat" and cents == amount_cents) or (kind == "percent" and cents and abs(cents - share) <= 1):
-            by_amount = by_amount or ("amount", after_tax)
-    return by_amount
-
-
 # Releasing
 
 
@@ -313,9 +318,9 @@ ORDER BY r.id LIMIT %(size)s
 def release_due(*, now: datetime) -> int:
     """Give back the points of redemptions that no sale carried, where all the sales that could have are known.
 
-    Returns how many. One whose order's number no sale bears meets the sale that carries its discount instead, where this
-    till's numbers are never found; one that may belong to a sale stays for somebody to decide (`doubts`). Any number of
-    sweeps may run: each is asked for its state when nobody else can change it.
+    Returns how many. One whose order's number no sale bears meets the sale that carries its discount instead, where
+    this till's numbers are never found; one that may belong to a sale stays for somebody to decide (`doubts`). Any
+    number of sweeps may run: each is asked for its state when nobody else can change it.
     """
     released, after = 0, 0
     while True:
@@ -379,7 +384,9 @@ def _weigh(
         blind = [pair for pair in (own or found) if pair.blind and (pair.its_own or not pair.spoken_for)]
         if own and any(not pair.taken and (pair.discounts or pair.blind) for pair in own):
             if blind:
-                doubted[redemption] = f"The details of sale {blind[0].number}, which has its order's number, were not read."
+                doubted[redemption] = (
+                    f"The details of sale {blind[0].number}, which has its order's number, were not read."
+                )
             else:
                 doubted[redemption] = "Its order's sale carries fewer discounts than were redeemed for it."
         elif own or found[0].order in known:

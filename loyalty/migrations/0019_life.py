@@ -31,7 +31,11 @@ class Migration(migrations.Migration):
             model_name="redemption",
             constraint=models.CheckConstraint(
                 condition=Q(("ended_at", None), ("state__in", ["applied", "settled"]), ("why_ended", ""))
-                | Q(("ended_at__isnull", False), ("reverted_points", F("points")), ("state__in", ["released", "reverted"])),
+                | Q(
+                    ("ended_at__isnull", False),
+                    ("reverted_points", F("points")),
+                    ("state__in", ["released", "reverted"]),
+                ),
                 name="redemption_ended",
             ),
         ),
@@ -50,7 +54,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="redemption",
             index=models.Index(
-                condition=Q(("matched_by", "transaction")), fields=["account", "-applied_at"], name="redemption_by_number"
+                condition=Q(("matched_by", "transaction")),
+                fields=["account", "-applied_at"],
+                name="redemption_by_number",
             ),
         ),
         load("redemption_life"),
