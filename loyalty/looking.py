@@ -234,7 +234,8 @@ def _waiting(account_id: int, cases: list[Case], stores: list[int | None], now: 
     filled = []
     for case, store in zip(cases, stores, strict=True):
         pk = case.redemption_id or 0
-        why = (doubts[pk],) if pk in doubts else told[store]
+        # What is read later may settle a doubt: the source comes first.
+        why = told[store] or ((doubts[pk],) if pk in doubts else ())
         filled.append(replace(case, waits_for=why, sales=tuple(near.get(pk, ()))[:5]))
     return filled
 

@@ -24,7 +24,7 @@ from loyalty import audits, ledger, looking, personas, reconcile
 from loyalty.api import throttling
 from loyalty.models import Persona, Redemption, Source
 from stores.models import StoreMapping
-from tests.factories import make_account, make_discount, make_store
+from tests.factories import make_account, make_discount
 from tests.integrations.conftest import Shop
 from tests.loyalty.api.till import Till
 
@@ -32,8 +32,8 @@ LONG = bool(os.environ.get("AIQSYNC_LONG"))
 PEOPLE = 2000 if LONG else 200
 TURNS = 6 if LONG else 1  # sweeps an hour
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-# What becomes of each of ten redemptions: its sale's order at the till with the discount, by hand with the discount, its
-# sale without it, no sale at all, given back by the till in the middle of it.
+# What becomes of each of ten redemptions: a sale with the discount by its order's number, one by hand, its sale without
+# the discount, no sale at all, given back by the till in the middle of it.
 FATES = ["order"] * 6 + ["hand", "bare", "none", "back"]
 ENDS = {
     "order": ("settled", "transaction", ""), "hand": ("settled", "name", ""),
@@ -180,7 +180,7 @@ def test_fault_3_7_a_day_without_the_source(shop, clock, capsys):
     services.reconnect(credential=shop.credential, given=shop.given(), now=clock())
     assert reconcile.release_due(now=clock.forward(MINUTE)) == 0, "connected again, and nothing read yet"
     [said] = sections(shop)["waiting"].cases[0].waits_for
-    assert said == "Cova: reading its sales fails at the moment."
+    assert said == "Cova: its sales are not read so far yet."
     shop.sync("sales")
     assert not RefusedRow.unscoped.exists()
     none = sum(fate == "none" for fate in rows.values())
@@ -236,7 +236,7 @@ def test_variants(shop, clock, trouble):
     ten = make_discount(shop.account, name="Ten off", points=100, cents=1000)
     people = members(shop, 2)
     clock.forward(10 * MINUTE)
-    for n, (persona, customer) in enumerate(people):
+    for n, (persona, _) in enumerate(people):
         ledger.redeem(
             account_id=shop.account.pk, persona_id=persona.pk, discount_id=ten.pk, n=0, transaction=f"TX-{n}",
             channel="till", now=clock(), store_id=shop.store and shop.store.pk,

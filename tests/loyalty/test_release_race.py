@@ -89,7 +89,7 @@ def while_waiting(act, meanwhile, schema: str) -> list[object]:
     return at_once([first, late], schema=schema)
 
 
-# What is under way, who comes meanwhile, and how it has to end: (state, the shopper's points; 1,000 and 100 of the sale).
+# Who comes, what is under way, and how it has to end: (state, the shopper's points; 1,000 and 100 of the sale).
 ENDS = {
     "the sweep, while the sale is met": ("release", "arrive", ("settled", 1000)),
     "the till's revert, while the sale is met": ("revert", "arrive", ("reverted", 1100)),
