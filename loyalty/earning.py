@@ -141,11 +141,7 @@ def _fits(sale: SaleFacts, mod: Mod, rules: Rules) -> bool:
         if not _in_hours(there.time(), mod):
             return False
     # A line that was refunded is none; a free one is.
-    return not mod.by_line or any(_takes(mod, line) and not _came_back(line) for line in sale.lines)
-
-
-def _came_back(line: facts.Line) -> bool:
-    return line.refunded > 0 and line.cents <= 0
+    return not mod.by_line or any(_takes(mod, line) and (line.cents or not line.refunded) for line in sale.lines)
 
 
 def _in_hours(at: Any, mod: Mod) -> bool:

@@ -190,13 +190,24 @@ def _with_lines(facts: list[SaleFacts]) -> list[SaleFacts]:
 
 
 def _less(rows: list[tuple[str, Line]], back: dict[str, int]) -> Iterator[Line]:
-    """The lines with what came back of each: of the same product, first lines first, no more than a line cost."""
+    """The lines with what came back of each: of the same product, first lines first, no more than a line cost.
+
+    What was taken off again on the same receipt is no line at all; what a refund took is kept beside it, because the
+    programme may let it count.
+    """
+    off: dict[str, int] = defaultdict(int)
+    for product, line in rows:
+        off[product] += max(-line.cents, 0)
     left = dict(back)
     for product, line in rows:
-        taken = min(max(left.get(product, 0), 0), max(line.cents, 0))
-        if taken:
-            left[product] -= taken
-        yield replace(line, refunded=taken) if taken else line
+        voided = min(off[product], max(line.cents, 0))
+        off[product] -= voided
+        there = line.cents - voided
+        if there < 0 or (voided and not there):
+            continue
+        taken = min(max(left.get(product, 0), 0), there)
+        left[product] = left.get(product, 0) - taken
+        yield replace(line, cents=there, refunded=taken) if voided or taken else line
 
 
 def _with_stores(facts: list[SaleFacts]) -> list[SaleFacts]:
