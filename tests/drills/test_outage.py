@@ -3,7 +3,7 @@
 Over the real path: a till that redeems through the API, the stand-in POS over HTTP, the connection's own runs. Only the
 clock is ours: it begins thirty hours ago, because the POS refuses sales that lie in the future.
 
-200 redemptions of 200 shoppers; AIQSYNC_LONG=1 takes 2,000 and lets the releaser run every ten minutes.
+200 redemptions of 200 shoppers; AIQSYNC_LONG=1 takes 1,000 and lets the releaser run every ten minutes.
 """
 
 import os
@@ -29,7 +29,7 @@ from tests.integrations.conftest import Shop
 from tests.loyalty.api.till import Till
 
 LONG = bool(os.environ.get("AIQSYNC_LONG"))
-PEOPLE = 2000 if LONG else 200
+PEOPLE = 1000 if LONG else 200
 TURNS = 6 if LONG else 1  # sweeps an hour
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # What becomes of each of ten redemptions: a sale with the discount by its order's number, one by hand, its sale without
