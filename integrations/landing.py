@@ -222,17 +222,17 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
     return _count(landed, len(records))
 
 
-def sales_with_details(*, origin_id: int, totals: dict[str, int]) -> set[str]:
-    """Which of these sales (external id -> total_cents) are stored with details and unchanged: not asked for again."""
-    if not totals:
-        return set()
+def sales_with_details(*, origin_id: int, external_ids: Sequence[str]) -> dict[str, int]:
+    """Which of these sales are stored with details: external id -> total_cents as it was then."""
+    if not external_ids:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT external_id, total_cents FROM integrations_sale"
             " WHERE origin_id = %s AND external_id = ANY(%s) AND has_details",
-            [origin_id, list(totals)],
+            [origin_id, list(external_ids)],
         )
-        return {external_id for external_id, total in cursor.fetchall() if totals[external_id] == total}
+        return dict(cursor.fetchall())
 
 
 def refuse(

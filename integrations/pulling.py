@@ -220,11 +220,15 @@ class Pull:
             origin_id=self.credential.origin_id, customers=customers, locations=self.context.locations, since=None
         )
         wanted = {
-            r.external_id: r.total_cents
-            for r in records
-            if r.customer_id in asked or self.stream.details_reason(r, self.context)
+            r.external_id for r in records if r.customer_id in asked or self.stream.details_reason(r, self.context)
         }
-        return set(wanted) - landing.sales_with_details(origin_id=self.credential.origin_id, totals=wanted)
+        stored = landing.sales_with_details(
+            origin_id=self.credential.origin_id, external_ids=[r.external_id for r in records]
+        )
+        same = {r.external_id for r in records if stored.get(r.external_id) == r.total_cents}
+        # A sale that was completed by its details and has changed is completed anew: the feed's row alone would wipe
+        # what only they tell, and a discount that an edit took away would not be missed.
+        return (wanted | stored.keys()) - same
 
     def _with_details(self, records: list[Any]) -> tuple[list[Any], list[tuple[str, str, str, str]]]:
         refused: list[tuple[str, str, str, str]] = []

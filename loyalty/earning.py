@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
@@ -70,6 +70,8 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
         why["tax"] = True
     if taken:
         why["refunded"] = taken
+    if taken:  # what came back is not there for modifiers and boosts either; otherwise every line counts in full
+        sale = replace(sale, lines=tuple(_left(sale.lines)))
     weighted, names = _modified(sale, rules, base)
     exact = weighted * rules.points_per_100 / 10_000
     if names:
@@ -86,6 +88,12 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
         why["rounding"] = rules.rounding
     fits = tuple(boost for boost in rules.boosts if base > 0 and _fits(sale, boost, rules))
     return Worth(points, base, why, fits)
+
+
+def _left(lines: tuple[facts.Line, ...]) -> list[facts.Line]:
+    """The lines less what was refunded of them; money that came back for goods that stayed leaves them."""
+    left = [replace(line, cents=line.cents - line.refunded) for line in lines]
+    return left if any(line.cents > 0 for line in left) else list(lines)
 
 
 def _no_points(sale: SaleFacts, rules: Rules) -> dict[str, Any] | None:
@@ -132,7 +140,8 @@ def _fits(sale: SaleFacts, mod: Mod, rules: Rules) -> bool:
             return False
         if not _in_hours(there.time(), mod):
             return False
-    return not mod.by_line or any(_takes(mod, line) for line in sale.lines)
+    # A line that was refunded is none; a free one is.
+    return not mod.by_line or any(_takes(mod, line) and (line.cents or not line.refunded) for line in sale.lines)
 
 
 def _in_hours(at: Any, mod: Mod) -> bool:

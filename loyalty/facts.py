@@ -16,10 +16,13 @@ SLICE = 2000  # sales read at a time
 
 @dataclass(frozen=True, slots=True)
 class Line:
+    """`refunded` is what refunds took of this very line."""
+
     cents: int
     brand: str
     category: str
     sku: str
+    refunded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +160,59 @@ def _siblings(account_id: int, facts: Iterable[SaleFacts], rules: Rules) -> set[
         return {row[0] for row in cursor.fetchall()}
 
 
+# The lines of what gave a sale back, and of what took that back in turn (positive there).
+_REFUNDED = """
+SELECT s.id, coalesce(nullif(l.product_id, ''), l.sku), -l.total_cents
+FROM integrations_sale s
+JOIN integrations_sale f ON f.origin_id = s.origin_id AND f.original_id = s.external_id AND f.original_id <> ''
+     AND f.kind = 'refund'
+JOIN integrations_sale x ON x.id = f.id
+     OR x.origin_id = f.origin_id AND x.original_id = f.external_id AND x.original_id <> ''
+JOIN integrations_saleline l ON l.sale_id = x.id
+WHERE s.id = ANY(%s) AND s.kind = 'sale'
+ORDER BY s.id, x.sold_at, x.id, l.number
+"""
+
+
 def _with_lines(facts: list[SaleFacts]) -> list[SaleFacts]:
-    lines: dict[int, list[Line]] = defaultdict(list)
+    rows: dict[int, list[tuple[str, Line]]] = defaultdict(list)
+    back: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    refunded = [sale.sale_id for sale in facts if sale.refunds_end is not None]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT sale_id, total_cents, brand, category, sku FROM integrations_saleline WHERE sale_id = ANY(%s)"
-            " ORDER BY sale_id, number",
+            "SELECT sale_id, coalesce(nullif(product_id, ''), sku), total_cents, brand, category, sku"
+            " FROM integrations_saleline WHERE sale_id = ANY(%s) ORDER BY sale_id, number",
             [[sale.sale_id for sale in facts]],
         )
-        for sale_id, cents, brand, category, sku in cursor.fetchall():
+        for sale_id, product, cents, brand, category, sku in cursor.fetchall():
             words = (word.strip().casefold() for word in (brand, category, sku))
-            lines[sale_id].append(Line(cents, *words))
-    return [replace(sale, lines=tuple(lines.get(sale.sale_id, ()))) for sale in facts]
+            rows[sale_id].append((product, Line(cents, *words)))
+        if refunded:
+            cursor.execute(_REFUNDED, [refunded])
+            for sale_id, product, cents in cursor.fetchall():
+                back[sale_id][product] += cents
+    return [replace(sale, lines=tuple(_less(rows.get(sale.sale_id, []), back.get(sale.sale_id, {})))) for sale in facts]
+
+
+def _less(rows: list[tuple[str, Line]], back: dict[str, int]) -> Iterator[Line]:
+    """The lines with what came back of each: of the same product, first lines first, no more than a line cost.
+
+    What was taken off again on the same receipt is no line at all; what a refund took is kept beside it, because the
+    programme may let it count.
+    """
+    off: dict[str, int] = defaultdict(int)
+    for product, line in rows:
+        off[product] += max(-line.cents, 0)
+    left = dict(back)
+    for product, line in rows:
+        voided = min(off[product], max(line.cents, 0))
+        off[product] -= voided
+        there = line.cents - voided
+        if there < 0 or (voided and not there):
+            continue
+        taken = min(max(left.get(product, 0), 0), there)
+        left[product] = left.get(product, 0) - taken
+        yield replace(line, cents=there, refunded=taken) if voided or taken else line
 
 
 def _with_stores(facts: list[SaleFacts]) -> list[SaleFacts]:

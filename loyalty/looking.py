@@ -4,7 +4,7 @@ Lists only read. Each remedy is one verb, done in one transaction with the case'
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -42,6 +42,7 @@ class Case:
     points: Decimal = Decimal(0)
     number: str = ""
     store: str = ""
+    told: str = ""  # how its sale was found, or why it ended
     waits_for: tuple[str, ...] = ()
     sales: tuple[tuple[int, str, datetime], ...] = ()
 
@@ -59,8 +60,8 @@ class Section:
 TITLES = {
     ReviewKind.WAITING: ("Applied without a sale", "Points are taken; the sale has not been seen. It is released by "
                          "itself when every sale of its time has been read and none carries it."),
-    ReviewKind.NO_DISCOUNT: ("Sale without the discount", "The points came back by themselves. If the discount was "
-                             "given all the same, take them again."),
+    ReviewKind.NO_DISCOUNT: ("Released: no sale carried the discount", "The points came back by themselves. If the "
+                             "discount was given all the same, take them again."),
     ReviewKind.NO_REDEMPTION: ("Discount without a redemption", "The till gave one of your discounts and nobody "
                                "redeemed it here."),
     ReviewKind.REFUND: ("Refunded, points kept", "The sale was refunded and its points stay, as the programme says."),
@@ -81,11 +82,12 @@ def _open(kind: str, redemption: str = "NULL::bigint", sale: str = "NULL::bigint
 
 
 _NAME = "coalesce(nullif(trim(p.first_name || ' ' || p.last_name), ''), nullif(p.phone, ''), 'Persona ' || p.id)"
-# Each yields a case: its moment, whose, redemption, sale, shortfall, discount, points, number, store.
+# Each yields a case: its moment, whose, redemption, sale, shortfall, discount, points, number, store, how its sale was
+# found or why it ended, the store's id.
 _LISTS = {
     ReviewKind.WAITING: f"""
         SELECT r.applied_at, {_NAME}, p.contact_id, r.id, NULL, NULL, d.name, d.id, r.points, r.transaction,
-               coalesce(st.name, ''), r.store_id
+               coalesce(st.name, ''), '', r.store_id
         FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
         JOIN loyalty_persona o ON o.id = r.persona_id JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
         LEFT JOIN stores_store st ON st.id = r.store_id
@@ -94,17 +96,18 @@ _LISTS = {
         ORDER BY r.applied_at""",
     ReviewKind.NO_DISCOUNT: f"""
         SELECT r.ended_at, {_NAME}, p.contact_id, r.id, NULL, NULL, d.name, d.id, r.points, r.transaction,
-               coalesce(st.name, ''), r.store_id
+               coalesce(st.name, ''), r.why_ended, r.store_id
         FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
         JOIN loyalty_persona o ON o.id = r.persona_id JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
         LEFT JOIN stores_store st ON st.id = r.store_id
         WHERE r.account_id = %(account)s AND r.state = 'released' AND r.ended_at > %(since)s AND p.erased_at IS NULL
+          AND r.why_ended IN ('no_sale', 'without_discount')
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s))
           AND {_open("no_discount", redemption="r.id")}
         ORDER BY r.ended_at DESC""",
     ReviewKind.NO_REDEMPTION: f"""
         SELECT s.sold_at, coalesce({_NAME}, ''), p.contact_id, NULL, s.id, NULL, d.name, d.id, d.points, s.number,
-               coalesce(st.name, ''), m.store_id
+               coalesce(st.name, ''), '', m.store_id
         FROM integrations_sale s
         JOIN LATERAL jsonb_array_elements(s.discounts) x ON true
         JOIN loyalty_discount d ON d.account_id = s.account_id AND lower(trim(x->>'name')) = lower(trim(d.name))
@@ -118,7 +121,7 @@ _LISTS = {
         ORDER BY s.sold_at DESC""",
     ReviewKind.REFUND: f"""
         SELECT f.ended, {_NAME}, p.contact_id, NULL, s.id, NULL, '', NULL, ss.posted, s.number, coalesce(st.name, ''),
-               m.store_id
+               '', m.store_id
         FROM (SELECT origin_id, original_id, max(sold_at) AS ended FROM integrations_sale
               WHERE account_id = %(account)s AND kind = 'refund' AND original_id <> '' AND sold_at > %(since)s
               GROUP BY 1, 2) f
@@ -130,7 +133,7 @@ _LISTS = {
         ORDER BY f.ended DESC""",
     ReviewKind.SPENT_REFUNDED: f"""
         SELECT f.ended, {_NAME}, p.contact_id, r.id, s.id, NULL, d.name, d.id, r.points - r.reverted_points, s.number,
-               coalesce(st.name, ''), m.store_id
+               coalesce(st.name, ''), r.matched_by, m.store_id
         FROM (SELECT origin_id, original_id, max(sold_at) AS ended FROM integrations_sale
               WHERE account_id = %(account)s AND kind = 'refund' AND original_id <> '' AND sold_at > %(since)s
               GROUP BY 1, 2) f
@@ -143,7 +146,7 @@ _LISTS = {
         ORDER BY f.ended DESC""",
     ReviewKind.PLACE: f"""
         SELECT r.applied_at, {_NAME}, p.contact_id, r.id, s.id, NULL, d.name, d.id, r.points, s.number,
-               coalesce(st.name, ''), m.store_id
+               coalesce(st.name, ''), r.matched_by, m.store_id
         FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id AND d.limited_stores
         JOIN integrations_sale s ON s.id = r.sale_id JOIN loyalty_persona o ON o.id = r.persona_id
         JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id) {_STORE}
@@ -153,13 +156,17 @@ _LISTS = {
           AND {_open("place", redemption="r.id", sale="s.id")}
         ORDER BY r.applied_at DESC""",
     "shortfall": f"""
-        SELECT f.at, {_NAME}, p.contact_id, f.redemption_id, f.sale_id, f.id, '', NULL,
-               f.points - f.netted - f.collected, coalesce(s.number, ''), coalesce(st.name, ''), m.store_id
+        SELECT f.at, {_NAME}, p.contact_id, f.redemption_id, f.sale_id, f.id, coalesce(d.name, ''), NULL,
+               f.points - f.netted - f.collected, coalesce(s.number, ''), coalesce(st.name, ''),
+               CASE WHEN f.redemption_id IS NULL THEN '' ELSE 'late' END, coalesce(m.store_id, r.store_id)
         FROM loyalty_shortfall f JOIN loyalty_persona o ON o.id = f.persona_id
         JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
-        LEFT JOIN integrations_sale s ON s.id = f.sale_id {_STORE}
+        LEFT JOIN loyalty_redemption r ON r.id = f.redemption_id LEFT JOIN loyalty_discount d ON d.id = r.discount_id
+        LEFT JOIN integrations_sale s ON s.id = coalesce(f.sale_id, r.sale_id)
+        LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
+        LEFT JOIN stores_store st ON st.id = coalesce(m.store_id, r.store_id)
         WHERE f.account_id = %(account)s AND f.state = 'open'
-          AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
+          AND (%(stores)s::bigint[] IS NULL OR coalesce(m.store_id, r.store_id) = ANY(%(stores)s))
         ORDER BY f.id DESC""",
 }  # fmt: skip
 
@@ -172,9 +179,9 @@ def sections(*, account_id: int, now: datetime, stores: Collection[int] | None =
         for kind, sql in _LISTS.items():
             cursor.execute(f"{sql} LIMIT {SHOWN + 1}", asked)
             rows = cursor.fetchall()
-            cases = [Case(str(kind), *row[:11]) for row in rows[:SHOWN]]
+            cases = [Case(str(kind), *row[:11], told=Redemption.WORDS.get(row[11], "")) for row in rows[:SHOWN]]
             if kind == ReviewKind.WAITING:
-                cases = _waiting(account_id, cases, [row[11] for row in rows[:SHOWN]])
+                cases = _waiting(account_id, cases, [row[12] for row in rows[:SHOWN]], now)
             found.append(Section(str(kind), *TITLES[kind], cases=cases, more=len(rows) > SHOWN))
     return found
 
@@ -196,8 +203,8 @@ def _asked(account_id: int, now: datetime, stores: Collection[int] | None) -> di
     }  # fmt: skip
 
 
-def _waiting(account_id: int, cases: list[Case], stores: list[int | None]) -> list[Case]:
-    """What each waits for, and which sales of the shopper could be its own: two statements and one a place."""
+def _waiting(account_id: int, cases: list[Case], stores: list[int | None], now: datetime) -> list[Case]:
+    """What each waits for, and which sales of the shopper could be its own: a few statements and one a place."""
     if not cases:
         return []
     with connection.cursor() as cursor:
@@ -207,7 +214,8 @@ def _waiting(account_id: int, cases: list[Case], stores: list[int | None]) -> li
                JOIN loyalty_salestate ss ON ss.persona_id = coalesce(o.merged_into_id, o.id)
                JOIN integrations_sale s ON s.id = ss.sale_id AND s.kind = 'sale'
                     AND s.sold_at BETWEEN r.applied_at - interval '1 hour' AND r.applied_at + interval '1 day'
-               WHERE r.id = ANY(%s) AND NOT EXISTS (SELECT FROM loyalty_redemption x WHERE x.sale_id = s.id)
+               WHERE r.id = ANY(%s) AND NOT EXISTS (SELECT FROM loyalty_redemption x WHERE x.sale_id = s.id
+                     AND x.discount_id = r.discount_id AND x.state = 'settled')
                ORDER BY s.sold_at""",
             [[case.redemption_id for case in cases]],
         )
@@ -223,12 +231,41 @@ def _waiting(account_id: int, cases: list[Case], stores: list[int | None]) -> li
     for store, at in latest.items():
         seen = reconcile.evidence(account_id=account_id, store_id=store, moment=at + timedelta(hours=hours))
         told[store] = seen.waiting
+    ids = [case.redemption_id for case in cases if case.redemption_id]
+    doubts = reconcile.doubts(account_id=account_id, redemption_ids=ids, now=now)
     filled = []
     for case, store in zip(cases, stores, strict=True):
-        values = {name: getattr(case, name) for name in Case.__dataclass_fields__}
-        values |= {"waits_for": told[store], "sales": tuple(near.get(case.redemption_id or 0, ()))[:5]}
-        filled.append(Case(**values))
+        pk = case.redemption_id or 0
+        # What is read later may settle a doubt: the source comes first.
+        why = told[store] or ((doubts[pk],) if pk in doubts else ())
+        filled.append(replace(case, waits_for=why, sales=tuple(near.get(pk, ()))[:5]))
     return filled
+
+
+def belongs(
+    *,
+    account_id: int,
+    stores: Collection[int],
+    redemption_id: int | None,
+    sale_id: int | None,
+    shortfall_id: int | None,
+) -> bool:
+    """Whether a case is of one of these stores, open or closed by now: by its redemption's place, else its sale's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT coalesce(r.store_id, rm.store_id, m.store_id) = ANY(%(stores)s)
+               FROM (SELECT 1) one
+               LEFT JOIN loyalty_shortfall f ON f.id = %(shortfall)s AND f.account_id = %(account)s
+               LEFT JOIN loyalty_redemption r ON r.id = coalesce(%(redemption)s, f.redemption_id)
+                    AND r.account_id = %(account)s
+               LEFT JOIN integrations_sale rs ON rs.id = r.sale_id
+               LEFT JOIN stores_storemapping rm ON rm.location_id = rs.location_id
+               LEFT JOIN integrations_sale s ON s.id = coalesce(%(sale)s, f.sale_id) AND s.account_id = %(account)s
+               LEFT JOIN stores_storemapping m ON m.location_id = s.location_id""",
+            {"account": account_id, "stores": list(stores), "redemption": redemption_id, "sale": sale_id,
+             "shortfall": shortfall_id},
+        )  # fmt: skip
+        return bool(cursor.fetchone()[0])
 
 
 # Remedies
@@ -244,64 +281,101 @@ def dismiss(
     _close(account_id, kind, redemption_id, sale_id, "dismissed", note, user, now)
 
 
+_GIVEN_BACK_FROM = {
+    ReviewKind.WAITING: "applied", ReviewKind.SPENT_REFUNDED: "settled", ReviewKind.PLACE: "settled",
+}  # fmt: skip
+
+
 def give_back(
     *, account_id: int, kind: str, redemption_id: int, sale_id: int | None, user: User, now: datetime
 ) -> Decimal:
-    """The points of a redemption return to the shopper. Answers how many came back by this."""
-    redemption, _ = _own(account_id, redemption_id, sale_id)
-    assert redemption is not None
+    """The points of a redemption return to the shopper. Answers how many came back by this.
+
+    Only from the state in which the case was shown: a page that was opened before its sale came gives nothing back.
+    """
+    if kind not in _GIVEN_BACK_FROM:
+        raise CannotDo("There is no such case.")
+    redemption = _redemption(account_id, redemption_id)
+    _own(account_id, redemption_id, sale_id)
     with transaction.atomic():
         try:
             back = ledger.revert(
                 account_id=account_id, redemption_public_id=redemption.public_id, now=now, user_id=user.pk, why="staff",
-                note="Given back under Redemptions to look at",
+                note="Given back under Redemptions to look at", only=_GIVEN_BACK_FROM[ReviewKind(kind)],
             )  # fmt: skip
         except ledger.UnknownRedemption:
             raise CannotDo("This shopper was removed on request: the points would be nobody's.") from None
+        if not back.created and back.state == "settled":
+            raise CannotDo("Its sale came meanwhile and carries the discount: nothing was given back.")
         _close(account_id, kind, redemption_id, sale_id, "given_back", "", user, now)
     return back.points if back.created else Decimal(0)
 
 
 def settle(*, account_id: int, redemption_id: int, sale_id: int, user: User, now: datetime) -> None:
-    """Somebody knows which sale it was."""
-    redemption, _ = _own(account_id, redemption_id, sale_id)
-    assert redemption is not None
+    """Somebody knows which sale it was: one of the shopper's."""
+    redemption = _redemption(account_id, redemption_id)
+    if not SaleState.unscoped.filter(
+        account_id=account_id, sale_id=sale_id, sale__kind="sale", persona_id=_root(redemption.persona_id)
+    ).exists():
+        raise CannotDo("That is no sale of this shopper.")
+    found = {
+        "account_id": account_id, "redemption_id": redemption_id, "sale_id": sale_id, "now": now, "matched_by": "staff",
+    }  # fmt: skip
     with transaction.atomic():
-        done = ledger.settle_redemption(
-            account_id=account_id, redemption_id=redemption_id, sale_id=sale_id, now=now, matched_by="staff"
-        ) or ledger.settle_again(account_id=account_id, redemption_id=redemption_id, sale_id=sale_id, now=now)
-        if not done:
-            raise CannotDo("It was given back, or belongs to another sale already.")
+        if redemption.state == "settled" and redemption.sale_id == sale_id:
+            return  # done before, by somebody or by itself
+        if not (ledger.settle_redemption(**found) or ledger.settle_again(**found)):
+            raise CannotDo("It was given back, or it or the sale belongs to another by now.")
         _close(account_id, ReviewKind.WAITING, redemption_id, None, "settled", "", user, now)
 
 
 def take_again(*, account_id: int, redemption_id: int, user: User, now: datetime) -> None:
     """The discount was given all the same: the points of a released redemption are taken once more."""
-    redemption, _ = _own(account_id, redemption_id, None)
-    assert redemption is not None
+    redemption = _redemption(account_id, redemption_id)
+    if redemption.state == "settled":
+        return  # done before, or its sale came
     sale = SaleState.unscoped.filter(account_id=account_id, persona_id=_root(redemption.persona_id))
     span = (redemption.applied_at - timedelta(hours=1), redemption.applied_at + timedelta(days=1))
-    near = sale.filter(sale__kind="sale", sale__sold_at__range=span).order_by("sale__sold_at")
-    if redemption.transaction:
-        near = near.filter(sale__number=redemption.transaction) | near.filter(sale__receipt=redemption.transaction)
-    found = near.first()
+    near = sale.filter(sale__kind="sale").order_by("sale__sold_at")
+    others = Redemption.unscoped.filter(account_id=account_id, discount_id=redemption.discount_id, state="settled")
+    near = near.exclude(sale_id__in=others.filter(sale_id__isnull=False).values("sale_id")).select_related("sale")
+    own = near.filter(sale_id=redemption.sale_id) if redemption.sale_id else near.none()
+    if redemption.transaction and not redemption.sale_id:
+        own = near.filter(sale__number=redemption.transaction) | near.filter(sale__receipt=redemption.transaction)
+    sales = list(own) or list(near.filter(sale__sold_at__range=span))
+    found = next((one for one in sales if one.sale.discounts), sales[0] if sales else None)
     if found is None:
         raise CannotDo("No sale of this shopper was read around that time: nothing was taken.")
     with transaction.atomic():
-        if not ledger.settle_again(account_id=account_id, redemption_id=redemption_id, sale_id=found.sale_id, now=now):
+        if not ledger.settle_again(
+            account_id=account_id, redemption_id=redemption_id, sale_id=found.sale_id, now=now, matched_by="staff"
+        ):
             raise CannotDo("It is not released any more.")
         _close(account_id, ReviewKind.NO_DISCOUNT, redemption_id, None, "taken", "", user, now)
 
 
 def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User, now: datetime) -> Decimal:
-    """The till gave a discount that nobody redeemed here: redeemed now, for that sale. Raises the ledger's refusals."""
+    """The till gave a discount that nobody redeemed here: redeemed now, for that sale. Once; answers what was taken.
+
+    Raises the ledger's refusals.
+    """
     _own(account_id, None, sale_id)
     state = SaleState.unscoped.select_related("sale").filter(account_id=account_id, sale_id=sale_id).first()
     discount = Discount.unscoped.filter(account_id=account_id, pk=discount_id).first()
     if discount is None or state is None or state.persona_id is None:
         raise CannotDo("Nobody's sale: attach the receipt to its shopper first.")
+    named = {str(one.get("name", "")).strip().casefold() for one in state.sale.discounts}
+    if discount.name.strip().casefold() not in named:
+        raise CannotDo("This sale does not carry that discount.")
+    closed = Review.unscoped.filter(account_id=account_id, kind=ReviewKind.NO_REDEMPTION, sale_id=sale_id)
     with transaction.atomic():
         n = ledger.next_n(account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk)
+        # Its redemption came meanwhile, by itself or from another page.
+        has = Redemption.unscoped.filter(
+            account_id=account_id, sale_id=sale_id, discount_id=discount.pk, state="settled"
+        )  # fmt: skip
+        if closed.exists() or has.exists():
+            return Decimal(0)
         done = ledger.redeem(
             account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk, n=n,
             transaction=state.sale.number or f"sale-{sale_id}", channel="staff", now=now, user_id=user.pk,
@@ -312,7 +386,7 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
             account_id=account_id, redemption_id=made.pk, sale_id=sale_id, now=now, matched_by="staff"
         )
         _close(account_id, ReviewKind.NO_REDEMPTION, None, sale_id, "taken", "", user, now)
-    return done.points
+    return done.points if done.created else Decimal(0)
 
 
 def take_back(*, account_id: int, sale_id: int, user: User, now: datetime) -> Decimal:
@@ -333,23 +407,28 @@ def take_back(*, account_id: int, sale_id: int, user: User, now: datetime) -> De
     return -posted.points if posted.created else Decimal(0)
 
 
+def _redemption(account_id: int, redemption_id: int) -> Redemption:
+    found = Redemption.unscoped.filter(account_id=account_id, pk=redemption_id).first()
+    if found is None:
+        raise CannotDo("There is no such redemption.")
+    return found
+
+
 def _root(persona_id: int) -> int:
     persona = Persona.unscoped.get(pk=persona_id)
     return persona.merged_into_id or persona.pk
 
 
-def _own(account_id: int, redemption_id: int | None, sale_id: int | None) -> tuple[Redemption | None, Any]:
+def _own(account_id: int, redemption_id: int | None, sale_id: int | None) -> None:
     """Rows of this account, or CannotDo."""
-    redemption = Redemption.unscoped.filter(account_id=account_id, pk=redemption_id).first() if redemption_id else None
-    if redemption_id and redemption is None:
-        raise CannotDo("There is no such redemption.")
+    if redemption_id:
+        _redemption(account_id, redemption_id)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM integrations_sale WHERE id = %s AND account_id = %s", [sale_id, account_id])
         if sale_id and cursor.fetchone() is None:
             raise CannotDo("There is no such sale.")
     if not redemption_id and not sale_id:
         raise CannotDo("There is no such case.")
-    return redemption, sale_id
 
 
 def _close(

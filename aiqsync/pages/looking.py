@@ -73,9 +73,10 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         "waive": lambda: ledger.waive(**plain, **by, shortfall_id=shortfall, note=note or "Waived") and "Waived.",
     }
     stores = stores_of(request)
-    if stores is not None and not _theirs(
-        asked["account_id"], asked["now"], stores, (redemption, sale, shortfall or None)
-    ):
+    if stores is not None and not looking.belongs(
+        account_id=asked["account_id"], stores=stores, redemption_id=redemption, sale_id=sale,
+        shortfall_id=shortfall or None,
+    ):  # fmt: skip
         messages.error(request, "This case is not one of your stores'.")
         return HttpResponseRedirect(reverse("admin:redemptions-to-look-at"))
     if verb not in acts:
@@ -98,17 +99,6 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         )
         messages.success(request, said)
     return HttpResponseRedirect(reverse("admin:redemptions-to-look-at") + (f"#{kind}" if kind else ""))
-
-
-def _theirs(account_id: int, now, stores: list[int], named: tuple[int | None, int | None, int | None]) -> bool:
-    """Whether what was sent is one of the cases this person was shown."""
-    shown = looking.sections(account_id=account_id, now=now, stores=stores)
-    return any(
-        (case.redemption_id, case.sale_id, case.shortfall_id) == named
-        or (case.redemption_id == named[0] and named[1] in {sale for sale, _, _ in case.sales})
-        for section in shown
-        for case in section.cases
-    )
 
 
 def _points(points, what: str) -> str:

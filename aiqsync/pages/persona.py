@@ -255,6 +255,7 @@ def give_back(request: HttpRequest, contact_id: uuid.UUID, public_id: uuid.UUID)
                 now=timezone.now(),
                 user_id=request.user.pk,
                 note="Given back on the persona page",
+                why="staff",
                 **part.asked(public_id),
             )
             if back.created:

@@ -18,7 +18,7 @@ from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Origin
 from loyalty import changes, expiry, programme
-from loyalty.models import BlockedPhone, Engine, Programme, SourceStart
+from loyalty.models import BlockedPhone, Engine, Programme, Refunds, SourceStart, SpentOnRefund
 
 MOVES = "Moves balances: you see what it would do before it is done."
 
@@ -62,6 +62,27 @@ ACTS_ON = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Both settings about refunds at once, as people know them from elsewhere."""
+
+    name: str
+    title: str
+    text: str
+    values: dict[str, str]
+
+
+REFUND_PRESETS = (
+    Preset("keep", "Keep, and list", "As AIQ does: earned and spent points stay; every refund is listed to be handled.",
+           {"refunds": Refunds.KEEP, "spent_on_refund": SpentOnRefund.KEEP}),
+    Preset("full", "Full refunds only", "As Springbig does with Buddi: a full refund gives reward points back and "
+           "takes earned points; a partial one leaves both.",
+           {"refunds": Refunds.REVERSE_FULL, "spent_on_refund": SpentOnRefund.REVERSE}),
+    Preset("exact", "To the cent", "Earned points go with the refunded part; a full refund gives reward points back.",
+           {"refunds": Refunds.REVERSE, "spent_on_refund": SpentOnRefund.REVERSE}),
+)  # fmt: skip
+
+
 class ProgrammeForm(forms.ModelForm):
     class Meta:
         model = Programme
@@ -86,7 +107,11 @@ def edit(request: HttpRequest) -> HttpResponse:
     account_id = current_account_id()
     saved = programme.of(account_id)
     may_change = may(request.membership.role, "programme.change")
-    form = ProgrammeForm(request.POST or None, instance=programme.of(account_id))
+    asked = request.GET.get("refunds") if may_change and request.method != "POST" else None
+    preset = next((one for one in REFUND_PRESETS if one.name == asked), None)
+    form = ProgrammeForm(
+        request.POST or None, instance=programme.of(account_id), initial=preset.values if preset else None
+    )
     problems: dict[str, str] = {}
     if request.method == "POST" and form.is_valid():
         values: dict[str, Any] = {"programme": {name: form.cleaned_data[name] for name in form.changed_data}}
@@ -119,7 +144,10 @@ def edit(request: HttpRequest) -> HttpResponse:
         "change": changes.open_change(account_id),
         "may_change": may_change,
         "moves": MOVES,
-    }
+        "presets": [(one, all(form[name].value() == value for name, value in one.values.items()))
+                    for one in REFUND_PRESETS],
+        "preset": preset,
+    }  # fmt: skip
     return TemplateResponse(request, "aiqsync/home/programme.html", context, status=422 if form.errors else 200)
 
 

@@ -120,6 +120,7 @@ class Revert(TillView):
                 points=points,
                 key=f"revert:{public_id}:{hashlib.sha256(key.encode()).hexdigest()[:32]}" if key else None,
                 now=timezone.now(),
+                why="till",
             )
         except ledger.UnknownRedemption:
             raise NotThere("Redemption not found") from None

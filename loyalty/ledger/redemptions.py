@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Literal
 
 import orjson
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
+from psycopg.errors import UniqueViolation
 
 from .calls import KeyTaken, NotEnoughPoints, as_points, call, exact
 
@@ -255,6 +256,17 @@ def shares_of(points: Decimal, weights: dict[int, int]) -> dict[int, Decimal]:
     return {line: Decimal(share) / 100 for line, share in shares.items()}
 
 
+_SETTLE = """
+UPDATE loyalty_redemption r
+SET state = 'settled', sale_id = %(sale)s, settled_at = coalesce(settled_at, %(now)s),
+    matched_by = CASE WHEN %(by)s <> '' THEN %(by)s ELSE matched_by END, after_tax = coalesce(%(tax)s, after_tax)
+WHERE id = %(id)s AND account_id = %(account)s AND state IN ('applied', 'settled')
+  AND (sale_id IS NULL OR sale_id = %(sale)s)
+  AND NOT EXISTS (SELECT FROM loyalty_redemption x WHERE x.sale_id = %(sale)s AND x.discount_id = r.discount_id
+                  AND x.state = 'settled' AND x.id <> r.id)
+"""
+
+
 def settle_redemption(
     *,
     account_id: int,
@@ -266,25 +278,49 @@ def settle_redemption(
 ) -> bool:
     """The sale of a redemption was seen: settled, with it. True when that is so now, by this call or before.
 
-    A web redemption, settled from the start, only gets its sale. False: given back, or it has another sale.
+    A web redemption, settled from the start, only gets its sale. False: given back, it has another sale, or the sale
+    has another use of this discount.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            """UPDATE loyalty_redemption
-               SET state = 'settled', sale_id = %s, settled_at = coalesce(settled_at, %s),
-                   matched_by = CASE WHEN %s <> '' THEN %s ELSE matched_by END, after_tax = coalesce(%s, after_tax)
-               WHERE id = %s AND account_id = %s AND state IN ('applied', 'settled')
-                     AND (sale_id IS NULL OR sale_id = %s)""",
-            [sale_id, now, matched_by, matched_by, after_tax, redemption_id, account_id, sale_id],
-        )
-        return cursor.rowcount == 1
+    asked = {
+        "id": redemption_id, "account": account_id, "sale": sale_id, "now": now, "by": matched_by, "tax": after_tax,
+    }  # fmt: skip
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_SETTLE, asked)
+            return cursor.rowcount == 1
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, UniqueViolation):
+            raise
+        return False  # another use of the discount got the sale this very moment
 
 
-def settle_again(*, account_id: int, redemption_id: int, sale_id: int, now: datetime) -> bool:
+def settle_again(
+    *,
+    account_id: int,
+    redemption_id: int,
+    sale_id: int,
+    now: datetime,
+    matched_by: str = "",
+    after_tax: bool | None = None,
+) -> bool:
     """A released redemption met its sale after all: the points are taken once more; what is missing is a shortfall.
 
-    False when it was not released (and has not this sale), or when the till used the same order anew meanwhile.
+    False when it was not released (and has not this sale), when the sale has another use of this discount, or when the
+    till used the same order anew meanwhile.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT loyalty_settle_again(%s, %s, %s, %s)", [account_id, redemption_id, sale_id, now])
-        return cursor.fetchone()[0]
+    asked = [account_id, redemption_id, sale_id, now]
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT loyalty_settle_again(%s, %s, %s, %s)", asked)
+            again = cursor.fetchone()[0]
+            if again and (matched_by or after_tax is not None):
+                cursor.execute(
+                    """UPDATE loyalty_redemption SET after_tax = coalesce(%s, after_tax),
+                       matched_by = CASE WHEN %s <> '' THEN %s ELSE matched_by END WHERE id = %s AND account_id = %s""",
+                    [after_tax, matched_by, matched_by, redemption_id, account_id],
+                )
+            return again
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, UniqueViolation):
+            raise
+        return False

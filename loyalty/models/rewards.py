@@ -220,6 +220,20 @@ class Channel(models.TextChoices):
 class Redemption(LedgerModel):
     """One use of a discount."""
 
+    # What `matched_by` and `why_ended` say to people.
+    WORDS = {
+        "transaction": "Its sale was known by the order's number.",
+        "name": "Its sale was known by shopper, time and the discount's name.",
+        "amount": "Its sale was known by shopper, time and the amount of the discount.",
+        "no_sale": "Every sale of its time was read; none was its own.",
+        "without_discount": "Its sale came without the discount.",
+        "voided": "Its sale was voided.",
+        "refund": "Its sale was refunded in full.",
+        "till": "The till took it off.",
+        "staff": "Staff decided.",
+        "late": "Its sale came after the points were back, and some were spent by then.",
+    }
+
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     persona = TenantKey(Persona, db_index=False, related_name="redemptions")
     asked_as = TenantKey(
@@ -259,6 +273,22 @@ class Redemption(LedgerModel):
                 condition=Q(reverted_points__gte=0) & Q(reverted_points__lte=F("points")),
                 name="redemption_reverted",
             ),
+            models.UniqueConstraint(
+                fields=["sale", "discount"],
+                condition=Q(state="settled", sale__isnull=False),
+                name="redemption_sale_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["applied", "settled"], ended_at=None, why_ended="")
+                | Q(state__in=["released", "reverted"], ended_at__isnull=False, reverted_points=F("points")),
+                name="redemption_ended",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="applied") | Q(settled_at=None, sale=None), name="redemption_applied"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="settled") | Q(settled_at__isnull=False), name="redemption_settled"
+            ),
             tenant_parent("redemption"),
         ]
         # Persona alone and account alone are served by these; each index is paid for at every till.
@@ -274,7 +304,15 @@ class Redemption(LedgerModel):
                 name="redemption_given_back",
                 condition=Q(state__in=["released", "reverted"]),
             ),
+            models.Index(
+                fields=["account", "-applied_at"], name="redemption_by_number", condition=Q(matched_by="transaction")
+            ),
         ]
+
+    @property
+    def told(self) -> str:
+        """Why it ended, else how its sale was found, in words."""
+        return self.WORDS.get(self.why_ended) or self.WORDS.get(self.matched_by, "")
 
 
 class CouponCode(TenantModel):

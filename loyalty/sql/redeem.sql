@@ -244,7 +244,13 @@ BEGIN
     IF v_found.state <> 'released' THEN
         RETURN v_found.state = 'settled' AND v_found.sale_id = p_sale;
     END IF;
-    -- The till used the same order anew meanwhile: that one is the use.
+    -- Another use of this discount has this sale, or the till used the same order anew meanwhile: that one is the use.
+    IF EXISTS (
+        SELECT FROM loyalty_redemption r WHERE r.sale_id = p_sale AND r.discount_id = v_found.discount_id
+        AND r.state = 'settled' AND r.id <> v_found.id
+    ) THEN
+        RETURN false;
+    END IF;
     IF v_found.transaction <> '' AND EXISTS (
         SELECT FROM loyalty_redemption r JOIN loyalty_persona p ON p.id = r.persona_id
         WHERE (p.id = v_found.persona_id OR p.id = v_root OR p.merged_into_id = v_root)
