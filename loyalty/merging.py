@@ -12,10 +12,11 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from aiqsync.accounts.models import User
+from integrations.models import Customer
 from integrations.services import lock_origins
 
 from . import earning, ledger
-from .models import Enrolment, Identifier, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
+from .models import Enrolment, Identifier, IdentifierKind, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
 from .people import folded_name
 
 
@@ -140,6 +141,8 @@ def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -
         except ledger.CannotMerge:
             raise CannotMerge("This record is not part of another any more.") from None
         Merge.unscoped.filter(pk=merge_id).update(split_by=user)
+        if user is not None:  # somebody decided: the next edit in the POS does not join them again
+            _two_people(account_id, found.loser_id, found.survivor_id, user, now)
         _renew(account_id, [found.loser_id, root], now)
         found.refresh_from_db()
         return found
@@ -157,7 +160,9 @@ def detach(*, account_id: int, source_id: int, user: User | None, now: datetime)
         if not Source.unscoped.filter(persona_id=source.persona_id).exclude(pk=source.pk).exists():
             raise CannotMerge("It is the only record of this person.")
         made = own_persona(account_id, source, now)
+        before = source.persona_id
         move_source(account_id=account_id, source=source, to_id=made.pk, why="split", value="", user=user, now=now)
+        _two_people(account_id, before, made.pk, user, now)
         return made
 
 
@@ -170,9 +175,9 @@ def own_persona(account_id: int, source: Source, now: datetime) -> Persona:
     )  # fmt: skip
     Wallet.unscoped.create(account_id=account_id, persona=made)
     others = Source.unscoped.filter(persona_id=source.persona_id).exclude(pk=source.pk).select_related("customer")
-    kept = {value for one in others for value in (one.customer.phone, one.customer.email)}
-    for value in {customer.phone, customer.email} - {""} - kept:
-        Identifier.unscoped.filter(persona_id=source.persona_id, value=value).update(persona=made)
+    kept = {known for one in others for known in borne_by(one.customer)}
+    for kind, value in borne_by(customer) - kept:
+        Identifier.unscoped.filter(persona_id=source.persona_id, kind=kind, value=value).update(persona=made)
     # A membership is not lost with the split: the person goes on earning from the same day.
     for enrolment in Enrolment.unscoped.filter(persona_id=source.persona_id).order_by("id")[:1]:
         Enrolment.unscoped.create(
@@ -182,6 +187,24 @@ def own_persona(account_id: int, source: Source, now: datetime) -> Persona:
         Persona.unscoped.filter(pk=made.pk).update(member_from=enrolment.from_date)
         made.member_from = enrolment.from_date
     return made
+
+
+def borne_by(customer: Customer) -> set[tuple[str, str]]:
+    """What a record can be known by, as (kind, value)."""
+    name = folded_name(customer)
+    known = {
+        IdentifierKind.PHONE: customer.phone,
+        IdentifierKind.EMAIL: customer.email,
+        IdentifierKind.NAME_BIRTH: name_birth(name, customer.birth_date),
+        IdentifierKind.GOVERNMENT_ID: customer.government_id,
+        IdentifierKind.MEDICAL_ID: customer.medical_id,
+    }
+    return {(kind.value, value) for kind, value in known.items() if value}
+
+
+def name_birth(name: str, born: date | None) -> str:
+    """A folded name with a birth date, as an identifier."""
+    return f"{name}|{born}"[:254] if name and born else ""
 
 
 def move_source(
@@ -243,9 +266,13 @@ def duplicates(*, account_id: int, limit: int = 100) -> list[Pair]:
 
 def not_the_same(*, account_id: int, one_id: int, other_id: int, user: User | None, now: datetime) -> None:
     """Somebody looked: two people. They are not listed again."""
-    one, other = sorted((one_id, other_id))
-    if Persona.unscoped.filter(account_id=account_id, pk__in=(one, other)).count() != 2 or one == other:
+    if one_id == other_id or Persona.unscoped.filter(account_id=account_id, pk__in=(one_id, other_id)).count() != 2:
         raise CannotMerge("Two different people of this account are needed.")
+    _two_people(account_id, one_id, other_id, user, now)
+
+
+def _two_people(account_id: int, one_id: int, other_id: int, user: User | None, now: datetime) -> None:
+    one, other = sorted((one_id, other_id))
     NotTheSame.unscoped.get_or_create(
         account_id=account_id, one_id=one, other_id=other, defaults={"user": user, "at": now}
     )

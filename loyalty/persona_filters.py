@@ -123,8 +123,9 @@ class AudienceFilter(Filter):
     def queryset(self, request, queryset):
         if not self.chosen():
             return queryset
-        stays = AudienceMember.objects.filter(audience=int(self.chosen()), persona=OuterRef("pk"), left_at=None)
-        return queryset.filter(Exists(stays))
+        # A stay by hand is with the row it was made for, also when that was merged.
+        stays = AudienceMember.objects.filter(audience=int(self.chosen()), left_at=None)
+        return queryset.filter(pk__in=stays.values(root=Coalesce("persona__merged_into", "persona")))
 
 
 class OpenFilter(Filter):

@@ -119,6 +119,8 @@ def sign_up(
                 seen = _look(account_id, {"phone": good_phone, "email": good_email})
                 persona, created = _found_or_new(account_id, seen, names, now)
                 _take_over(persona, seen, names)
+                if phone:
+                    _keep_raw(persona, "" if good_phone else phone)
                 enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
                 return SignedUp(persona, created, bool(enrolled))
         except IntegrityError:
@@ -268,6 +270,14 @@ def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:
         .values_list("pk", flat=True)
         .first()
     )
+
+
+def _keep_raw(persona: Persona, raw: str) -> None:
+    """A phone that is none is kept as it was given, beside the field, until a good one comes. It blanks nothing."""
+    raw = raw.strip()[:100]
+    if raw != persona.phone_raw:
+        persona.phone_raw = raw
+        persona.save(update_fields=["phone_raw"])
 
 
 def _take_over(persona: Persona, seen: dict[str, _Seen], names: tuple[str, str]) -> None:

@@ -216,8 +216,12 @@ def line(entry: Entry) -> dict[str, Any]:
     why = earning.sentence(entry.explanation) if entry.explanation else ""
     if entry.redemption_id and entry.redemption:
         why = why or str(entry.redemption.discount)
-    if entry.kind == EntryKind.EARN and entry.points < 0 and not entry.note:
-        why = f"Correction of the sale's points. {why}"
+    said = earning.points_said(entry.explanation or {})
+    if entry.kind == EntryKind.EARN and not entry.note and "owner" not in (entry.explanation or {}):
+        if said is not None and said != entry.points:
+            why = f"Correction: the sale is worth {iq.points(said)} points now. {why}"
+        elif entry.points < 0:
+            why = f"Correction: the sale is worth nothing now. {why}"
     if entry.merge_id and entry.merge:
         merge = entry.merge
         why = (
@@ -313,11 +317,11 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         "consent_lines": ConsentLine.objects.filter(persona__in=rows)
         .select_related("user", "store")
         .order_by("-id")[:SHOWN],
-        "stays": AudienceMember.objects.filter(persona=persona, left_at=None)
+        "stays": AudienceMember.objects.filter(persona__in=rows, left_at=None)
         .select_related("audience")
         .order_by("audience__name")[: SHOWN * 5],
         "audiences": Audience.objects.filter(archived_at=None)
-        .exclude(stays__in=AudienceMember.objects.filter(persona=persona, left_at=None))
+        .exclude(stays__in=AudienceMember.objects.filter(persona__in=rows, left_at=None))
         .order_by("name")[:200],
         "investigations": Investigation.objects.filter(persona__in=rows)
         .exclude(closed_at=None)
