@@ -4,6 +4,7 @@ Stays by rules are of roots. One by hand stays with the row it was made for, als
 finds it; whoever asks who is in it asks for the group. Set-based; days are cut here, not in the database.
 """
 
+from calendar import isleap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -65,7 +66,7 @@ def _asked(audience: Audience, now: datetime) -> dict[str, Any]:
     if audience.birthday_within_days is not None:
         days = [today + timedelta(days=ahead) for ahead in range(min(audience.birthday_within_days, 365) + 1)]
         birthdays = sorted({day.strftime("%m-%d") for day in days})
-        if "02-28" in birthdays and not any(day.month == 2 and day.day == 29 for day in days):
+        if any((day.month, day.day) == (2, 28) and not isleap(day.year) for day in days) and "02-29" not in birthdays:
             birthdays.append("02-29")  # in a year without it, it is kept the day before
     return {
         "account": audience.account_id,

@@ -154,6 +154,8 @@ def _of_a_name(asked: _Asked, found: search.Found) -> Answer:
     people = list(
         Persona.objects.filter(found.condition, merged_into=None, erased_at=None).order_by("-id")[: SHOWN + 1]
     )
+    if not people and found.gone and (root := Persona.objects.filter(pk=found.gone[0].root_id or 0).first()):
+        return _merged(asked, found.gone[0], root)
     if not people:
         return Answer(
             "unknown",
