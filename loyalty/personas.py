@@ -6,6 +6,7 @@ Callers work in the account (`acting_in`, the key, the session). `now` and days 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from unicodedata import normalize
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -110,7 +111,7 @@ def sign_up(
         if email:
             raise InvalidContact("email", "This is not a valid e-mail address.")
         raise InvalidContact("phone", "A phone number or an e-mail address is needed.")
-    names = first_name.strip(), last_name.strip()
+    names = normalize("NFC", first_name.strip()), normalize("NFC", last_name.strip())
     for last_try in (*[False] * (_TRIES - 1), True):
         try:
             with transaction.atomic():
