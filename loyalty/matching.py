@@ -112,7 +112,7 @@ def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> Mat
             "loyalty_source",
             "loyalty_wallet",
         )
-        retyped = _refresh(cursor, account_id, [c.pk for c in customers if not c.new])
+        retyped = merging.refresh(cursor, account_id, [c.pk for c in customers if not c.new])
     if wishes or moves:
         wishes, moves = _not_decided(account_id, wishes, moves, people)
     if wishes or moves:
@@ -395,38 +395,3 @@ def _write_sources(cursor, account_id: int, customers: Sequence[_Customer], now:
     )
     if cursor.rowcount != len(fresh):
         raise IdentityRace
-
-
-def _refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> set[int]:
-    """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
-
-    A field that is empty there keeps what we have: an invalid phone never replaces a good one. Returns whose type
-    changed.
-    """
-    if not customer_ids:
-        return set()
-    cursor.execute(
-        """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
-                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
-           FROM (
-               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
-                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
-                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
-                      coalesce(nullif(c.email, ''), r.email) AS email,
-                      coalesce(c.birth_date, r.birth_date) AS birth_date,
-                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
-               FROM loyalty_source touched
-               JOIN loyalty_persona own ON own.id = touched.persona_id
-               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
-               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
-               JOIN loyalty_source s ON s.persona_id = p.id
-               JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
-               WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
-               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
-           ) f JOIN loyalty_persona before ON before.id = f.id
-           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
-                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)
-           RETURNING t.id, t.customer_type <> before.customer_type""",
-        [account_id, list(customer_ids)],
-    )
-    return {root for root, retyped in cursor.fetchall() if retyped}

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from aiqsync.accounts.models import User
 from integrations.models import Customer
@@ -220,7 +221,67 @@ def move_source(
     )  # fmt: skip
     Source.unscoped.filter(pk=source.pk).update(persona_id=to_id, matched_by=why[:20], matched_value="")
     source.persona_id = to_id
+    _left_behind(account_id, before, source.customer)
     earning.settle_personas(account_id=account_id, persona_ids=[before, to_id], now=now)
+
+
+def _left_behind(account_id: int, persona_id: int, gone: Customer) -> None:
+    """Who a record left shows what is known of him without it: no phone, e-mail or name that only the record had."""
+    remaining = list(
+        Source.unscoped.filter(account_id=account_id)
+        .filter(Q(persona_id=persona_id) | Q(persona__merged_into_id=persona_id))
+        .values_list("customer_id", flat=True)
+    )
+    with connection.cursor() as cursor:
+        for field in ("phone", "email"):
+            cursor.execute(
+                f"""UPDATE loyalty_persona p SET {field} = coalesce((
+                        SELECT i.value FROM loyalty_identifier i WHERE i.persona_id = p.id AND i.kind = '{field}'
+                        ORDER BY i.shared, i.id DESC LIMIT 1), '')
+                    WHERE p.id = %s AND p.account_id = %s AND p.{field} = %s AND p.{field} <> ''
+                      AND NOT EXISTS (SELECT FROM loyalty_identifier i JOIN loyalty_persona g ON g.id = i.persona_id
+                                      WHERE (g.id = p.id OR g.merged_into_id = p.id) AND i.kind = '{field}'
+                                        AND i.value = p.{field})
+                      AND NOT EXISTS (SELECT FROM integrations_customer c
+                                      WHERE c.id = ANY(%s) AND c.{field} = p.{field})""",
+                [persona_id, account_id, getattr(gone, field), remaining],
+            )
+        refresh(cursor, account_id, remaining)
+
+
+def refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> set[int]:
+    """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
+
+    A field that is empty there keeps what we have: an invalid phone never replaces a good one. Returns whose type
+    changed.
+    """
+    if not customer_ids:
+        return set()
+    cursor.execute(
+        """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
+                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
+           FROM (
+               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
+                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
+                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
+                      coalesce(nullif(c.email, ''), r.email) AS email,
+                      coalesce(c.birth_date, r.birth_date) AS birth_date,
+                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
+               FROM loyalty_source touched
+               JOIN loyalty_persona own ON own.id = touched.persona_id
+               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
+               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
+               JOIN loyalty_source s ON s.persona_id = p.id
+               JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
+               WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
+               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
+           ) f JOIN loyalty_persona before ON before.id = f.id
+           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
+                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)
+           RETURNING t.id, t.customer_type <> before.customer_type""",
+        [account_id, list(customer_ids)],
+    )
+    return {root for root, retyped in cursor.fetchall() if retyped}
 
 
 # Likely duplicates

@@ -91,7 +91,7 @@ def clean(term: str) -> str:
 
 
 def find(*, account_id: int, region: str, term: str) -> Found:
-    """What the term means in this account. One statement for a whole value; for a name one or two more, about who is gone.
+    """What the term means in this account. One statement for a whole value; for a name one or two more.
 
     A term that could be several things (a number is a phone, a POS's record, a receipt) is looked up as all of them.
     """
