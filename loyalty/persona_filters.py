@@ -8,10 +8,10 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from integrations.models import Origin
+from integrations.models import Origin, SaleKind
 from stores.models import Store
 
-from .models import Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
+from .models import Attachment, Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
 
 AT_LEAST = (1, 100, 500, 1000, 5000)
 WITHIN = (7, 30, 90, 365)
@@ -155,6 +155,22 @@ class OpenFilter(Filter):
             case "neither":
                 return queryset.filter(phone="", email="")
         return queryset
+
+
+class ReceiptFilter(Filter):
+    """Of the list of sales: receipts that are still nobody's, and those that were given to somebody."""
+
+    title = "whose receipt"
+    parameter_name = "receipt"
+
+    def lookups(self, request, model_admin):
+        return [("nobody", "Nobody's yet"), ("attached", "Attached later")]
+
+    def queryset(self, request, queryset):
+        attached = Exists(Attachment.objects.filter(sale=OuterRef("pk")))
+        if self.chosen() == "nobody":
+            return queryset.filter(~attached, customer_id="", kind=SaleKind.SALE)
+        return queryset.filter(attached) if self.chosen() == "attached" else queryset
 
 
 ALL = [MemberFilter, PlatformFilter, StoreFilter, SeenFilter, PointsFilter, AudienceFilter, OpenFilter]
