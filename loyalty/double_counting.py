@@ -1,7 +1,7 @@
 """Balances that came from elsewhere, beside the day from which sales earn: a sale in both counts twice.
 
-Whoever imports asks `overlap_of` with the days before anything is posted; the programme's page asks `overlaps` about what
-was imported. Reads only.
+Whoever imports asks `overlap_of` with the days before anything is posted; the programme's page asks `overlaps` about
+what was imported. Reads only.
 """
 
 from collections.abc import Iterable
@@ -33,9 +33,10 @@ class Overlap:
     @property
     def sentence(self) -> str:
         since = f"since {_day(self.starts_on)}" if self.starts_on else "of every day"
+        until, first = _day(self.imported_on), _day(self.should_start)
         return (
-            f"The balances of {self.source} were imported on {_day(self.imported_on)}, "
-            f"and its sales {since} earn as well: those up to {_day(self.imported_on)} are counted twice. Let it earn from {_day(self.should_start)} on."
+            f"The balances of {self.source} were imported on {until}, and its sales {since} earn as well: "
+            f"those up to {until} are counted twice. Let it earn from {first} on."
         )
 
 
