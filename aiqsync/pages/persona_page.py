@@ -334,6 +334,9 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         .select_related("source__customer", "from_persona", "to_persona", "user")
         .order_by("-id")[:SHOWN]
     )
+    # Two rows of a group may be in one audience by hand: said once.
+    members = AudienceMember.objects.filter(persona__in=rows, left_at=None).select_related("audience")
+    stays = {one.audience_id: one for one in members.order_by("audience__name", "-joined_at")[: SHOWN * 5]}
     for source in sources:
         source.said = _MATCHED.get(source.matched_by, f"matched by {source.matched_by.replace('_', ' ')}")
     for merge in merges:
@@ -359,9 +362,7 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         "consent_lines": ConsentLine.objects.filter(persona__in=rows)
         .select_related("user", "store")
         .order_by("-id")[:SHOWN],
-        "stays": AudienceMember.objects.filter(persona__in=rows, left_at=None)
-        .select_related("audience")
-        .order_by("audience__name")[: SHOWN * 5],
+        "stays": stays.values(),
         "audiences": Audience.objects.filter(archived_at=None)
         .exclude(stays__in=AudienceMember.objects.filter(persona__in=rows, left_at=None))
         .order_by("name")[:200],

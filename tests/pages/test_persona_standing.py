@@ -367,6 +367,18 @@ class TestFilters:
         assert html.count("P1 Moss") and len(seen) <= 26, [q["sql"][:90] for q in seen]
 
 
+def test_an_audience_of_both_rows_of_a_merge_is_shown_once(owner, account):
+    ada, gone = make_persona(account), make_persona(account, first_name="Gone")
+    with acting_in(account.pk):
+        group = Audience.objects.create(name="Friends", by_rules=False)
+        for one in (ada, gone):
+            audiences.add(account_id=account.pk, audience_id=group.pk, persona_ids=[one.pk], now=NOW())
+        merging.merge(account_id=account.pk, one_id=ada.pk, other_id=gone.pk, now=NOW())
+    assert html_of(owner, ada, "profile").count("Take out of Friends") == 1
+    owner.post(page(ada) + "audience/", {"audience": group.pk, "remove": "1"})
+    assert "In no audience." in html_of(owner, ada, "profile")
+
+
 def test_a_vanished_one_is_answered_for_in_the_list(owner, account):
     ada, gone = make_persona(account, first_name="Ada"), make_persona(account, first_name="Gone", phone="+16045550177")
     with acting_in(account.pk):
