@@ -4,6 +4,8 @@ from .kit.card import Card
 
 _WORDS = {
     "customers": "Customers come in",
+    "customer_type": "Medical or recreational: told with the customer's sales",
+    "papers": "Licence and recommendation numbers, told with sales: kept as digests that recognise a person",
     "customer_create": "The POS lets us create customers",
     "sales": "Sales with lines, employee and cost",
     "refunds": "Refunds and voids",

@@ -14,6 +14,7 @@ from django.db import connection
 from aiqsync.accounts.statistics import loaded
 
 from . import suppression
+from .digests import paper_id
 from .kit.records import CustomerRecord, LineRecord, LocationRecord, PricingGroupRecord, SaleRecord
 
 
@@ -25,6 +26,7 @@ class Landed:
     new: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
     unchanged: int = 0
+    people: list[int] = field(default_factory=list)  # customers of whom sales told something new
 
     @property
     def touched(self) -> list[int]:
@@ -35,7 +37,9 @@ class Landed:
 _CUSTOMER = """external_id text, first_name text, last_name text, phone text, phone_raw text, email text,
     email_raw text, birth_date date, street text, city text, state text, postal_code text, country text,
     pricing_group text, do_not_contact boolean, disabled boolean, merged_into text, version bigint,
-    modified_at timestamptz"""
+    modified_at timestamptz, customer_type text, government_id text, medical_id text"""
+# A vendor's list of customers may not know these, while its sales do: a blank keeps what there is.
+_OF_PAPERS = ("customer_type", "government_id", "medical_id")
 _LOCATION = """external_id text, name text, street text, city text, state text, postal_code text, country text,
     phone text, time_zone text, active boolean"""
 _PRICING_GROUP = "external_id text, name text, description text, deleted boolean"
@@ -43,6 +47,8 @@ _SALE = """external_id text, kind text, number text, receipt text, original_id t
     customer_id text, employee_id text, employee_name text, sold_at timestamptz, fulfilment text, lines_cents bigint,
     discount_cents bigint, tax_cents bigint, total_cents bigint, net_cents bigint, payments text, discounts jsonb,
     has_details boolean, currency text, line_count int, lines_digest text"""
+
+_TYPES = ("", "medical", "recreational")
 
 # The widths of our columns: a longer text is cut here, once, instead of refusing the row in the database.
 _WIDTHS: dict[str, dict[str, int]] = {
@@ -73,13 +79,17 @@ def _last_of_each(records: Sequence) -> list:
     return list({record.external_id: record for record in records}.values())
 
 
-def _upsert(cursor, *, what: str, columns: str, account_id: int, origin_id: int, guard: str = "") -> Landed:
+def _upsert(
+    cursor, *, what: str, columns: str, account_id: int, origin_id: int, guard: str = "", keep: Sequence[str] = ()
+) -> Landed:
+    """`keep`: columns in which a blank changes nothing."""
     table, temp = f"integrations_{what}", f"land_{what}"
     names = _names(columns)
     widths = _WIDTHS[what]
     values = ", ".join(f"left(l.{n}, {widths[n]})" if n in widths else f"l.{n}" for n in names)
-    sets = ", ".join(f"{n} = excluded.{n}" for n in names[1:])
-    ours, theirs = (", ".join(f"{prefix}.{n}" for n in names[1:]) for prefix in ("t", "excluded"))
+    new = {n: f"coalesce(nullif(excluded.{n}, ''), t.{n})" if n in keep else f"excluded.{n}" for n in names[1:]}
+    sets = ", ".join(f"{n} = {value}" for n, value in new.items())
+    ours, theirs = ", ".join(f"t.{n}" for n in new), ", ".join(new.values())
     cursor.execute(
         f"""INSERT INTO {table} AS t (account_id, origin_id, {", ".join(names)}, changed_at)
             SELECT %s, %s, {values}, now() FROM {temp} l ORDER BY l.external_id
@@ -102,17 +112,65 @@ def _count(landed: Landed, read: int) -> Landed:
 
 def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord]) -> Landed:
     """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub."""
-    rows = _last_of_each(records)
+    rows = [_without_papers(account_id, row) for row in _last_of_each(records)]
     with connection.cursor() as cursor:
         rows = suppression.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
         _copy(cursor, "land_customer", _CUSTOMER, rows)
         landed = _upsert(
             cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
-            guard="AND excluded.version >= t.version",
+            guard="AND excluded.version >= t.version", keep=_OF_PAPERS,
         )  # fmt: skip
         suppression.mark_stubs(cursor, origin_id=origin_id, records=rows)
         loaded(cursor, len(landed.new), "integrations_customer")
     return _count(landed, len(records))
+
+
+def _without_papers(account_id: int, row: CustomerRecord) -> CustomerRecord:
+    """Digests instead of the numbers of papers: those never reach the database, not even a temporary table."""
+    if not row.government_id and not row.medical_id and row.customer_type in _TYPES:
+        return row
+    return row._replace(
+        customer_type=row.customer_type if row.customer_type in _TYPES else "",
+        government_id=paper_id(row.government_id, kind="government_id", account_id=account_id),
+        medical_id=paper_id(row.medical_id, kind="medical_id", account_id=account_id),
+    )
+
+
+def _told_by_sales(cursor, account_id: int, origin_id: int, rows: Iterable[SaleRecord]) -> list[int]:
+    """Write what sales tell of their customers (the latest sale's word). Returns the customers that changed."""
+    told: dict[str, tuple[datetime | None, str, str, str]] = {}
+    for sale in sorted((s for s in rows if s.customer_id), key=lambda s: s.sold_at):
+        if sale.customer_type or sale.government_id or sale.medical_id:
+            told[sale.customer_id] = (
+                sale.sold_at,
+                sale.customer_type if sale.customer_type in _TYPES else "",
+                paper_id(sale.government_id, kind="government_id", account_id=account_id),
+                paper_id(sale.medical_id, kind="medical_id", account_id=account_id),
+            )
+    if not told:
+        return []
+    times, types, licences, medicals = (list(column) for column in zip(*told.values(), strict=True))
+    # Most sales say of most people that they are no patients. Unknown counts as that: it is written down only where it
+    # takes back what was known, or every customer would be written twice.
+    cursor.execute(
+        """UPDATE integrations_customer c SET
+                  customer_type = CASE WHEN w.kind = 'medical' OR c.customer_type = 'medical' AND w.kind <> ''
+                                       THEN w.kind ELSE c.customer_type END,
+                  government_id = coalesce(nullif(w.licence, ''), c.government_id),
+                  medical_id = coalesce(nullif(w.medical, ''), c.medical_id), changed_at = now()
+           FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[])
+                w (id, at, kind, licence, medical)
+           WHERE c.account_id = %s AND c.origin_id = %s AND c.external_id = w.id AND c.erased_at IS NULL
+             AND (w.kind = 'medical' AND c.customer_type <> 'medical'
+                  OR w.kind = 'recreational' AND c.customer_type = 'medical' OR w.licence NOT IN ('', c.government_id)
+                  OR w.medical NOT IN ('', c.medical_id))
+             -- History is read newest first: an older sale knows less.
+             AND NOT EXISTS (SELECT FROM integrations_sale later WHERE later.origin_id = c.origin_id
+                             AND later.customer_id = c.external_id AND later.customer_id <> '' AND later.sold_at > w.at)
+           RETURNING c.id""",
+        [list(told), times, types, licences, medicals, account_id, origin_id],
+    )
+    return sorted(row[0] for row in cursor.fetchall())
 
 
 def locations(*, account_id: int, origin_id: int, records: Sequence[LocationRecord]) -> Landed:
@@ -218,6 +276,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                          n.brand[:200], n.quantity, n.unit[:10], n.list_price, n.unit_price, n.total_cents,
                          n.discount_cents, n.cost_cents)
                     )  # fmt: skip
+        landed.people = _told_by_sales(cursor, account_id, origin_id, rows)
         loaded(cursor, len(landed.new), "integrations_sale", "integrations_saleline")
     return _count(landed, len(records))
 

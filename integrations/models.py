@@ -165,7 +165,13 @@ class Customer(TenantModel):
             models.UniqueConstraint(fields=["origin", "external_id"], name="customer_once"),
             tenant_parent("customer"),
         ]
-        indexes = [models.Index(fields=["account", "phone"], name="customer_phone", condition=~Q(phone=""))]
+        indexes = [
+            models.Index(fields=["account", "phone"], name="customer_phone", condition=~Q(phone="")),
+            models.Index(
+                fields=["account", "government_id"], name="customer_government", condition=~Q(government_id="")
+            ),
+            models.Index(fields=["account", "medical_id"], name="customer_medical", condition=~Q(medical_id="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.first_name} {self.last_name}".strip() or self.external_id

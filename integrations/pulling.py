@@ -299,6 +299,8 @@ class Pull:
             landing.solve(origin_id=origin_id, stream=self.stream.name, now=now, external_ids=good)
         self._timed("land", started)
         started = time.monotonic()
+        if landed.people:  # who they are comes before what they bought
+            sink().landed(Batch(account_id, origin_id, CustomerRecord, [], landed.people, now))
         if landed.touched:
             sink().landed(Batch(account_id, origin_id, self.stream.record, landed.new, landed.changed, now))
         self._timed("points", started)

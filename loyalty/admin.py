@@ -8,9 +8,14 @@ from unfold.decorators import display
 from aiqsync.accounts.base_admin import ReadOnlyAdmin
 from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.templatetags import iq
+from integrations.models import Sale
 
-from . import audience_admin, discount_admin, message_admin, persona_admin  # noqa: F401  (register themselves)
+from . import audience_admin, discount_admin, message_admin, persona_admin, persona_filters  # noqa: F401  (register themselves)
 from .models import Redemption, RedemptionState
+
+# Whose a receipt is, only this floor knows; the list of sales belongs to the one below.
+_SALES = admin.site.get_model_admin(Sale)
+_SALES.list_filter = [*_SALES.list_filter, persona_filters.ReceiptFilter]
 
 STATE_TONES = {RedemptionState.SETTLED: "good", RedemptionState.APPLIED: "info"}
 

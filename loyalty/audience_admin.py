@@ -1,5 +1,8 @@
 """Customers, Audiences: groups by rules and by hand, with how many fit now."""
 
+from decimal import Decimal
+
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -8,6 +11,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from aiqsync.accounts import audit
 from aiqsync.accounts.base_admin import TenantAdmin
@@ -19,9 +23,46 @@ from . import audiences
 from .models import Audience
 
 
+class AudienceForm(forms.ModelForm):
+    min_spend = forms.DecimalField(
+        label="Spent at least, all time, in dollars", required=False, min_value=Decimal(0),
+        max_value=Decimal(10_000_000), max_digits=10, decimal_places=2, widget=UnfoldAdminDecimalFieldWidget,
+        help_text="With tax; what was returned is not spent. Empty: whatever was spent.",
+    )  # fmt: skip
+
+    class Meta:
+        model = Audience
+        fields = ["name"]  # the admin adds those of its field sets
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.instance.min_spend_cents is not None:
+            self.initial["min_spend"] = Decimal(self.instance.min_spend_cents) / 100
+
+    def clean_name(self):
+        name = self.cleaned_data["name"]
+        if other := Audience.objects.filter(name=name).exclude(pk=self.instance.pk).first():
+            state = "An archived audience" if other.archived_at else "Another audience"
+            raise forms.ValidationError(f"{state} has this name already: choose another.")
+        return name
+
+    def clean(self):
+        data = super().clean()
+        seen, away = data.get("seen_within_days"), data.get("away_for_days")
+        if seen is not None and away is not None and seen < away:
+            self.add_error("away_for_days", f"Nobody bought within {seen} days and has not bought for {away}.")
+        return data
+
+    def save(self, commit=True):
+        spend = self.cleaned_data["min_spend"]
+        self.instance.min_spend_cents = None if spend is None else int(spend * 100)
+        return super().save(commit)
+
+
 @admin.register(Audience)
 class AudienceAdmin(TenantAdmin):
     subject = "audiences"
+    form = AudienceForm
     list_display = ["name", "size", "how", "refreshed"]
     list_display_links = ["name"]
     search_fields = ["name"]
@@ -35,7 +76,7 @@ class AudienceAdmin(TenantAdmin):
                 "fields": [
                     "members_only",
                     "min_points",
-                    "min_spend_cents",
+                    "min_spend",
                     "min_orders",
                     "seen_within_days",
                     "away_for_days",
@@ -57,12 +98,6 @@ class AudienceAdmin(TenantAdmin):
         if db_field.name == "store":
             kwargs["queryset"] = Store.objects.order_by("name")
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-    def formfield_for_dbfield(self, db_field, request, **kwargs):
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name == "min_spend_cents" and field:
-            field.help_text = "In cents, with tax: 10000 is $100.00."
-        return field
 
     def changelist_view(self, request, extra_context=None):
         self.sizes = audiences.sizes(account_id=current_account_id())

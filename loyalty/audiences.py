@@ -1,8 +1,10 @@
 """Groups of shoppers: filled by their rules, and by hand. A stay has a beginning and an end, so the past stays true.
 
-Stays are of roots: who was merged is counted with whom he became. Set-based; days are cut here, not in the database.
+Stays by rules are of roots. One by hand stays with the row it was made for, also when that is merged, so that a split
+finds it; whoever asks who is in it asks for the group. Set-based; days are cut here, not in the database.
 """
 
+from calendar import isleap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,8 +30,8 @@ _FITS = """
 SELECT p.id FROM loyalty_persona p
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
 LEFT JOIN LATERAL (
-    SELECT count(*) AS orders, coalesce(sum(s.total_cents), 0) AS spent FROM loyalty_salestate st
-    JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale' WHERE st.persona_id = p.id
+    SELECT count(*) FILTER (WHERE s.kind = 'sale') AS orders, coalesce(sum(s.total_cents), 0) AS spent
+    FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id WHERE st.persona_id = p.id
 ) b ON %(buys)s
 WHERE p.account_id = %(account)s AND p.merged_into_id IS NULL AND p.archived_at IS NULL AND p.erased_at IS NULL
   AND (NOT %(members)s OR p.member_from IS NOT NULL)
@@ -64,7 +66,7 @@ def _asked(audience: Audience, now: datetime) -> dict[str, Any]:
     if audience.birthday_within_days is not None:
         days = [today + timedelta(days=ahead) for ahead in range(min(audience.birthday_within_days, 365) + 1)]
         birthdays = sorted({day.strftime("%m-%d") for day in days})
-        if "02-28" in birthdays and not any(day.month == 2 and day.day == 29 for day in days):
+        if any((day.month, day.day) == (2, 28) and not isleap(day.year) for day in days) and "02-29" not in birthdays:
             birthdays.append("02-29")  # in a year without it, it is kept the day before
     return {
         "account": audience.account_id,
@@ -112,11 +114,11 @@ def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
         asked = _asked(audience, now) | {"audience": audience.pk, "now": now}
         fits = _FITS if audience.by_rules and audience.archived_at is None else "SELECT NULL::bigint AS id WHERE false"
         cursor.execute(
-            f"""UPDATE loyalty_audiencemember a SET left_at = %(now)s
+            f"""UPDATE loyalty_audiencemember a SET left_at = greatest(%(now)s, a.joined_at)
                 WHERE a.audience_id = %(audience)s AND a.left_at IS NULL
                   AND (NOT a.by_hand AND NOT EXISTS (SELECT FROM ({fits}) f WHERE f.id = a.persona_id)
                        OR EXISTS (SELECT FROM loyalty_persona g WHERE g.id = a.persona_id
-                                  AND (g.merged_into_id IS NOT NULL OR g.erased_at IS NOT NULL)))""",
+                                  AND g.erased_at IS NOT NULL))""",
             asked,
         )
         went = cursor.rowcount
@@ -124,7 +126,8 @@ def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
             f"""INSERT INTO loyalty_audiencemember (account_id, audience_id, persona_id, by_hand, joined_at)
                 SELECT %(account)s, %(audience)s, f.id, false, %(now)s FROM ({fits}) f
                 WHERE NOT EXISTS (SELECT FROM loyalty_audiencemember a WHERE a.audience_id = %(audience)s
-                                  AND a.persona_id = f.id AND a.left_at IS NULL)""",
+                                  AND a.persona_id = f.id AND a.left_at IS NULL)
+                ON CONFLICT (audience_id, persona_id) WHERE left_at IS NULL DO NOTHING""",
             asked,
         )
         came = cursor.rowcount
@@ -144,20 +147,35 @@ def refresh_due(*, now: datetime) -> int:
     return done
 
 
+# These people and whoever is of one group with them.
+_GROUP = """SELECT coalesce(p.merged_into_id, p.id) FROM loyalty_persona p
+            WHERE p.account_id = %(account)s AND p.id = ANY(%(people)s)
+            UNION SELECT g.id FROM loyalty_persona p
+            JOIN loyalty_persona g ON g.merged_into_id = coalesce(p.merged_into_id, p.id)
+            WHERE p.account_id = %(account)s AND p.id = ANY(%(people)s)"""
+
+
 def add(*, account_id: int, audience_id: int, persona_ids: Sequence[int], now: datetime) -> int:
     """Let these in by hand; a stay by rules becomes one by hand. Returns how many are new."""
+    asked = {"account": account_id, "audience": audience_id, "people": list(persona_ids), "now": now}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            """UPDATE loyalty_audiencemember SET by_hand = true
-               WHERE account_id = %s AND audience_id = %s AND persona_id = ANY(%s) AND left_at IS NULL""",
-            [account_id, audience_id, list(persona_ids)],
+            f"""UPDATE loyalty_audiencemember SET by_hand = true
+               WHERE account_id = %(account)s AND audience_id = %(audience)s AND left_at IS NULL
+                 AND persona_id IN ({_GROUP})""",
+            asked,
         )
         cursor.execute(
             """INSERT INTO loyalty_audiencemember (account_id, audience_id, persona_id, by_hand, joined_at)
-               SELECT DISTINCT %s::bigint, %s::bigint, coalesce(p.merged_into_id, p.id), true, %s::timestamptz
-               FROM loyalty_persona p WHERE p.account_id = %s AND p.id = ANY(%s) AND p.erased_at IS NULL
+               SELECT DISTINCT %(account)s::bigint, %(audience)s::bigint, r.id, true, %(now)s::timestamptz
+               FROM loyalty_persona p JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id)
+               WHERE p.account_id = %(account)s AND p.id = ANY(%(people)s) AND r.erased_at IS NULL
+                 AND NOT EXISTS (
+                     SELECT FROM loyalty_audiencemember a JOIN loyalty_persona g ON g.id = a.persona_id
+                     WHERE a.audience_id = %(audience)s AND a.left_at IS NULL
+                       AND (g.id = r.id OR g.merged_into_id = r.id))
                ON CONFLICT (audience_id, persona_id) WHERE left_at IS NULL DO NOTHING""",
-            [account_id, audience_id, now, account_id, list(persona_ids)],
+            asked,
         )
         return cursor.rowcount
 
@@ -166,9 +184,10 @@ def remove(*, account_id: int, audience_id: int, persona_ids: Sequence[int], now
     """End the stay of these. Who fits the rules comes back with the next refresh."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """UPDATE loyalty_audiencemember SET left_at = greatest(%s, joined_at)
-               WHERE account_id = %s AND audience_id = %s AND persona_id = ANY(%s) AND left_at IS NULL""",
-            [now, account_id, audience_id, list(persona_ids)],
+            f"""UPDATE loyalty_audiencemember SET left_at = greatest(%(now)s, joined_at)
+               WHERE account_id = %(account)s AND audience_id = %(audience)s AND left_at IS NULL
+                 AND persona_id IN ({_GROUP})""",
+            {"account": account_id, "audience": audience_id, "people": list(persona_ids), "now": now},
         )
         return cursor.rowcount
 
@@ -196,8 +215,9 @@ def sizes(*, account_id: int) -> dict[int, int]:
     """How many are in each audience now."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT audience_id, count(*) FROM loyalty_audiencemember
-               WHERE account_id = %s AND left_at IS NULL GROUP BY 1""",
+            """SELECT a.audience_id, count(DISTINCT coalesce(p.merged_into_id, p.id)) FROM loyalty_audiencemember a
+               JOIN loyalty_persona p ON p.id = a.persona_id
+               WHERE a.account_id = %s AND a.left_at IS NULL GROUP BY 1""",
             [account_id],
         )
         return dict(cursor.fetchall())

@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, time
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -65,7 +65,7 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
     if rules.refunds == "reverse" or (rules.refunds == "reverse_full" and refunded >= paid):
         taken = max(min(refunded, paid), 0)
     base = max(paid - taken, 0)
-    why: dict[str, Any] = {"why": "earned", "base": base, "rate": str(rules.points_per_100.normalize())}
+    why: dict[str, Any] = {"why": "earned", "base": base, "rate": f"{rules.points_per_100.normalize():f}"}
     if not before_tax:
         why["tax"] = True
     if taken:
@@ -79,12 +79,12 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
     if rules.points_per_order and base > 0 and not _whole_zero(sale, rules):
         if rules.max_visits is None or 0 < sale.visit <= rules.max_visits:
             exact += rules.points_per_order
-            why["order"] = str(rules.points_per_order.normalize())
+            why["order"] = f"{rules.points_per_order.normalize():f}"
         else:
             why["visits"] = rules.max_visits
     points = rounded(exact, rules.rounding)
-    if rules.rounding != "off" and points != exact:
-        why["exact"] = f"{exact:.4f}"
+    if points != exact:  # every figure the sentence needs: a budtender can count it again
+        why["exact"] = f"{exact.normalize():f}"
         why["rounding"] = rules.rounding
     fits = tuple(boost for boost in rules.boosts if base > 0 and _fits(sale, boost, rules))
     return Worth(points, base, why, fits)
@@ -146,9 +146,10 @@ def _fits(sale: SaleFacts, mod: Mod, rules: Rules) -> bool:
 
 def _in_hours(at: Any, mod: Mod) -> bool:
     """From until, the end excluded; a span over midnight holds on both sides of it."""
-    if mod.from_hour and mod.to_hour and mod.from_hour > mod.to_hour:
+    if mod.from_hour and mod.to_hour and mod.from_hour >= mod.to_hour:
         return at >= mod.from_hour or at < mod.to_hour
-    return (not mod.from_hour or at >= mod.from_hour) and (not mod.to_hour or at < mod.to_hour)
+    until_midnight = mod.to_hour == time.min  # the end of the day, not its beginning
+    return (not mod.from_hour or at >= mod.from_hour) and (not mod.to_hour or until_midnight or at < mod.to_hour)
 
 
 def _takes(mod: Mod, line: facts.Line) -> bool:
@@ -218,15 +219,18 @@ _WHY = {
     "erased": "Removed on request: the points were forfeited.",
     "settled_again": "The sale came late, with the discount: the points are taken after all.",
 }
+_ROUNDED = {"up": "rounded up", "down": "rounded down", "nearest": "rounded", "off": "rounded to two decimals"}
 _CHANNELS = {"sms": "texts", "email": "e-mail", "any": "texts or e-mail"}
 
 
 def sentence(explanation: dict[str, Any]) -> str:
     """The explanation as a budtender can read it aloud."""
     why = explanation.get("why", "")
+    if explanation.get("owner") == "changed":
+        return "The sale turned out to be another customer's: its points went there."
     match why:
         case "before_start":
-            return f"Sales before {explanation['start']} earn nothing."
+            return f"Sales before {date.fromisoformat(explanation['start']):%-d %b %Y} earn nothing."
         case "type":
             return f"Only {explanation['type']} shoppers earn."
         case "opt_in":
@@ -239,14 +243,32 @@ def sentence(explanation: dict[str, Any]) -> str:
         case "boost":
             refused = explanation.get("refused")
             more = f" {_plain(Decimal(str(refused)))} more were not there." if refused else ""
-            return f"{explanation['name']}.{more}"
+            back = ", taken back: the purchase it came with no longer earns it" if explanation.get("back") else ""
+            return f"{explanation['name']}{back}.{more}"
         case "earned":
             return _earned(explanation)
     return _WHY.get(why, "")
 
 
+def points_said(explanation: dict[str, Any]) -> Decimal | None:
+    """The points that the figures of an explanation add up to: what the sale was worth then. None: it has no figures.
+
+    The same sum that a budtender does who reads the sentence with a pocket calculator.
+    """
+    if explanation.get("why") != "earned":
+        return None
+    modifiers = explanation.get("modifiers", ())
+    plain = explanation["base"] - sum(one["cents"] for one in modifiers)
+    weighted = plain + sum((one["cents"] * Decimal(one["factor"]) for one in modifiers), Decimal(0))
+    exact = weighted * Decimal(explanation["rate"]) / 10_000 + Decimal(explanation.get("order", 0))
+    return rounded(exact, explanation.get("rounding", "off"))
+
+
 def _earned(explanation: dict[str, Any]) -> str:
     rate = Decimal(explanation["rate"])
+    if not explanation["base"]:
+        taken = explanation.get("refunded")
+        return f"All of its {_money(taken)} was refunded." if taken else "Nothing was paid for it."
     tax = "with" if explanation.get("tax") else "before"
     text = f"{_money(explanation['base'])} {tax} tax, {rate:f} points per $100"
     if explanation.get("refunded"):
@@ -255,11 +277,11 @@ def _earned(explanation: dict[str, Any]) -> str:
         times = "no points" if one["factor"] == "0" else f"{one['factor']} times"
         text += f", {one['name']}: {times} on {_money(one['cents'])}"
     if explanation.get("order"):
-        text += f", {explanation['order']} for the visit"
+        text += f", {Decimal(explanation['order']):f} points for the visit"
     if explanation.get("visits"):
         text += f", no more points for visits on this day ({explanation['visits']} at most)"
     if explanation.get("rounding"):
-        word = {"up": "rounded up", "down": "rounded down", "nearest": "rounded"}[explanation["rounding"]]
+        word = _ROUNDED[explanation["rounding"]]
         text += f", {word} from {Decimal(explanation['exact']).normalize():f}"
     return text + "."
 
@@ -351,11 +373,16 @@ def _boosts(
         held = cursor.fetchall()
     live = {boost.id: boost for boost in current.boosts}
     sold = {sale.sale_id: sale.sold_at for sale, _, _ in worths}
+    gone: set[int] = set()
     for modifier, persona, sale_id in held:
         # A boost that was switched off since stays with whoever has it.
         if modifier in live and ((modifier, sale_id) not in deserving or owners[sale_id] != persona):
-            why = {"why": "boost", "name": live[modifier].name}
+            gone.add(persona)
+            why = {"why": "boost", "name": live[modifier].name, "back": True}
             asked.append(ledger.BoostTarget(modifier, persona, sale_id, Decimal(0), why, None, sold[sale_id]))
+    if gone:  # another purchase of theirs may deserve what this one no longer does
+        others = sorted(set(_sales_of(account_id, sorted(gone))) - owners.keys())
+        worths = [*worths, *targets(account_id=account_id, sale_ids=others, rules=current)]
     first: dict[tuple[int, int], SaleFacts] = {}
     for sale, _, worth in sorted(worths, key=lambda one: (one[0].sold_at, one[0].sale_id)):
         for boost in worth.boosts:
@@ -394,6 +421,9 @@ def settle_audience_boosts(*, account_id: int, now: datetime) -> int:
                JOIN loyalty_audiencemember a ON a.audience_id = m.audience_id AND a.left_at IS NULL
                JOIN loyalty_persona p ON p.id = a.persona_id
                JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id) AND r.member_from <= %(today)s
+                    AND r.erased_at IS NULL
+                    AND NOT loyalty_is_blocked(m.account_id, ARRAY(
+                        SELECT g.id FROM loyalty_persona g WHERE g.id = r.id OR g.merged_into_id = r.id))
                WHERE m.account_id = %(account)s AND m.kind = 'boost' AND m.active AND m.archived_at IS NULL
                  AND NOT m.with_sale AND (m.starts_on IS NULL OR m.starts_on <= %(today)s)
                  AND (m.ends_on IS NULL OR m.ends_on >= %(today)s)

@@ -207,7 +207,7 @@ _TAKEN_OUT = (
            EXISTS (SELECT FROM loyalty_redemption r WHERE r.id = v.redemption_id AND r.persona_id = ANY(%(rows)s))
            OR EXISTS (SELECT FROM loyalty_salestate st
                       WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
-    """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', email = '', birth_date = NULL,
+    """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', phone_raw = '', email = '', birth_date = NULL,
            customer_type = '', member_from = NULL, favourite_store_id = NULL, last_seen_at = NULL, archived_at = NULL,
            erased_at = %(now)s
        WHERE account_id = %(account)s AND id = ANY(%(rows)s)""",
@@ -382,7 +382,7 @@ RULES = (
         "nothing in a removed person's row tells who it was",
         """SELECT account_id, format('persona %s', id) AS what FROM loyalty_persona
            WHERE erased_at IS NOT NULL AND (
-               (first_name, last_name, phone, email, customer_type) <> ('', '', '', '', '')
+               (first_name, last_name, phone, phone_raw, email, customer_type) <> ('', '', '', '', '', '')
                OR birth_date IS NOT NULL OR member_from IS NOT NULL OR favourite_store_id IS NOT NULL
                OR last_seen_at IS NOT NULL)""",
     ),

@@ -265,7 +265,12 @@ def _with_consent(account_id: int, facts: list[SaleFacts]) -> list[SaleFacts]:
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT DISTINCT l.id, coalesce(p.merged_into_id, p.id), l.channel, l.address, l.act, l.at
-               FROM loyalty_persona p JOIN loyalty_identifier i ON i.persona_id = p.id AND i.kind IN ('phone', 'email')
+               FROM loyalty_persona p
+               CROSS JOIN LATERAL (  -- a number that identifies nobody is his address all the same
+                   SELECT i.kind, i.value FROM loyalty_identifier i
+                   WHERE i.persona_id = p.id AND i.kind IN ('phone', 'email')
+                   UNION SELECT 'phone', p.phone WHERE p.phone <> '' UNION SELECT 'email', p.email WHERE p.email <> ''
+               ) i
                JOIN loyalty_consentline l ON l.account_id = %s AND l.address = i.value
                     AND l.channel = CASE i.kind WHEN 'phone' THEN 'sms' ELSE 'email' END
                WHERE p.account_id = %s AND (p.id = ANY(%s) OR p.merged_into_id = ANY(%s)) AND l.act = ANY(%s)

@@ -1,7 +1,8 @@
 """How far the POS has been read: the time and the source that stand beside every balance."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from integrations import services
 from integrations.models import CredentialState, StreamState
@@ -15,6 +16,7 @@ class Read:
     stream: str
     until: datetime | None
     live: bool  # somebody reads it; a paused or disconnected one is as old as it is
+    next_at: datetime | None = None  # when it is read again
 
 
 def read(stream: str = "sales") -> list[Read]:
@@ -32,9 +34,33 @@ def read(stream: str = "sales") -> list[Read]:
             stream=stream,
             until=state.read_until,
             live=state.credential.state == CredentialState.CONNECTED,
+            next_at=state.next_due if state.credential.state == CredentialState.CONNECTED else None,
         )
         for state in states
     ]
+    return _latest_first(found)
+
+
+# The same as a column of somebody else's statement: [card, epoch or null, live] of each source of the account's sales.
+OF_SALES = """
+(SELECT json_agg(json_build_array(cn.card, extract(epoch FROM ss.read_until), cr.state = 'connected')
+                 ORDER BY cr.connection_id, cr.state DESC, ss.id)
+ FROM integrations_streamstate ss JOIN integrations_credential cr ON cr.id = ss.credential_id AND cr.state <> 'draft'
+ JOIN integrations_connection cn ON cn.id = cr.connection_id
+ WHERE ss.account_id = %(account)s AND ss.stream = 'sales' AND ss.enabled)
+"""
+
+
+def from_column(rows: Iterable[tuple[str, float | None, bool]] | None) -> list[Read]:
+    """What `OF_SALES` answered."""
+    return _latest_first(
+        Read(services.card(card).title, "sales", datetime.fromtimestamp(until, UTC) if until else None, live)
+        for card, until, live in rows or ()
+    )
+
+
+def _latest_first(found: Iterable[Read]) -> list[Read]:
+    found = list(found)
     # A source with a live credential is as fresh as that one; what an old credential of it read does not matter.
     live = {one.source for one in found if one.live}
     kept = [one for one in found if one.live or one.source not in live]

@@ -4,7 +4,7 @@ Such a number joins no records by itself, whatever the order in which they came:
 only that number had joined is taken apart again. Somebody decides what it is: shared, not real, or one person's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -104,23 +104,57 @@ def _list(account_id: int, phone: str, customers: int, people: int, reason: str,
         _take_apart(account_id, phone, now, inside_a_page=True)
 
 
-def _take_apart(account_id: int, phone: str, now: datetime, *, inside_a_page: bool = False) -> None:
+def notice_papers(cursor, *, account_id: int, papers: Collection[tuple[str, str]], now: datetime) -> set[str]:
+    """Which of these (kind, digest) are on too many people: a number typed to get past the field identifies nobody.
+
+    Nobody is asked about them, since nobody could say what they are: only digests are kept.
+    """
+    suspect: set[str] = set()
+    for kind in (IdentifierKind.GOVERNMENT_ID, IdentifierKind.MEDICAL_ID):
+        digests = sorted({digest for one, digest in papers if one == kind})
+        if not digests:
+            continue
+        column = kind.value
+        cursor.execute(
+            f"""SELECT c.{column}, json_agg(json_build_array(c.first_name || ' ' || c.last_name, c.birth_date))::text
+                FROM integrations_customer c
+                WHERE c.account_id = %s AND c.{column} = ANY(%s) AND c.{column} <> '' AND c.erased_at IS NULL
+                GROUP BY 1 HAVING count(*) >= %s""",
+            [account_id, digests, PEOPLE],
+        )
+        for digest, bearers in cursor.fetchall():
+            if how_many_people((fold(name), born) for name, born in orjson.loads(bearers)) < PEOPLE:
+                continue
+            suspect.add(digest)
+            if Identifier.unscoped.filter(account_id=account_id, kind=kind, value=digest, shared=False).exists():
+                _take_apart(account_id, digest, now, kind=kind, inside_a_page=True)
+    return suspect
+
+
+def _take_apart(
+    account_id: int,
+    phone: str,
+    now: datetime,
+    *,
+    kind: IdentifierKind = IdentifierKind.PHONE,
+    inside_a_page: bool = False,
+) -> None:
     """The number identifies nobody from now on, and what only it had joined becomes separate again."""
     from . import merging
 
-    held = Identifier.unscoped.filter(account_id=account_id, kind=IdentifierKind.PHONE, value=phone)
-    joined = Source.unscoped.filter(account_id=account_id, matched_by="phone", matched_value=phone)
-    merges = Merge.unscoped.filter(account_id=account_id, why="phone", value=phone, split_at=None)
+    held = Identifier.unscoped.filter(account_id=account_id, kind=kind, value=phone)
+    joined = Source.unscoped.filter(account_id=account_id, matched_by=kind, matched_value=phone)
+    merges = Merge.unscoped.filter(account_id=account_id, why=kind, value=phone, split_at=None)
     if joined.exists() or merges.exists():
         lock_origins(account_id=account_id, inside_a_page=inside_a_page)
     held.update(shared=True)
     for merge in merges.order_by("-pk"):
         merging.split(account_id=account_id, merge_id=merge.pk, user=None, now=now)
     for persona_id in sorted(set(joined.values_list("persona_id", flat=True))):
-        _regroup(account_id, persona_id, phone, now)
+        _regroup(account_id, persona_id, (kind.value, phone), now)
 
 
-def _regroup(account_id: int, persona_id: int, phone: str, now: datetime) -> None:
+def _regroup(account_id: int, persona_id: int, dropped: tuple[str, str], now: datetime) -> None:
     """Records of one persona by what still ties them, the number aside: the first group keeps the persona."""
     from . import merging
 
@@ -132,12 +166,12 @@ def _regroup(account_id: int, persona_id: int, phone: str, now: datetime) -> Non
             pk = group[pk]
         return pk
 
-    bearer: dict[str, int] = {}
+    bearer: dict[tuple[str, str], int] = {}
     for source in sources:
         customer = source.customer
-        for value in (customer.email, customer.phone if customer.phone != phone else "", customer.government_id):
-            if value:
-                first = bearer.setdefault(value, source.pk)
+        for known in merging.borne_by(customer) - {dropped}:
+            if known[0] != IdentifierKind.NAME_BIRTH:
+                first = bearer.setdefault(known, source.pk)
                 one, other = sorted((top(first), top(source.pk)))
                 group[other] = one
         if source.matched_by in ("merged_in_pos", "one_person"):
@@ -151,7 +185,7 @@ def _regroup(account_id: int, persona_id: int, phone: str, now: datetime) -> Non
         if mine not in made:
             made[mine] = merging.own_persona(account_id, source, now).pk
         merging.move_source(
-            account_id=account_id, source=source, to_id=made[mine], why="guard", value=phone, user=None, now=now
+            account_id=account_id, source=source, to_id=made[mine], why="guard", value=dropped[1], user=None, now=now
         )
 
 

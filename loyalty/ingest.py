@@ -13,7 +13,9 @@ from . import earning, matching, reconcile
 
 def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> None:
     """New and changed customers get their personas; sales that waited for them are joined and settled."""
-    matching.match(account_id=account_id, customer_ids=customer_ids, now=now)
+    matched = matching.match(account_id=account_id, customer_ids=customer_ids, now=now)
+    if matched.retyped and (rules := earning.rules_of(account_id)) and rules.earning_types != "all":
+        earning.settle_personas(account_id=account_id, persona_ids=sorted(matched.retyped), now=now)
     with connection.cursor() as cursor:
         # Only sales without their owner: the others are settled already.
         cursor.execute(

@@ -76,17 +76,28 @@ class _Wish:
     value: str
 
 
-def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> set[int]:
-    """Give each customer its persona. Returns the roots concerned. Eleven statements a page, whatever its size.
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """`roots` are the personas concerned, `retyped` those who became patients, or are none any more."""
+
+    roots: set[int]
+    retyped: set[int]
+
+
+def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> Matched:
+    """Give each customer its persona. Eleven statements a page, whatever its size.
 
     Two personas that a record shows to be one are merged, and a record whose phone is another's by now moves: both are
     rare, and take the locks of all origins.
     """
     if not customer_ids:
-        return set()
+        return Matched(set(), set())
     with connection.cursor() as cursor:
         customers, by_name = _load(cursor, account_id, customer_ids)
-        _bear(customers, guard.notice(cursor, account_id=account_id, phones=_phones(customers), now=now), by_name)
+        suspect = guard.notice(cursor, account_id=account_id, phones=_phones(customers), now=now)
+        papers = {paper for c in customers for paper in _papers(c)}
+        suspect |= guard.notice_papers(cursor, account_id=account_id, papers=papers, now=now)
+        _bear(customers, suspect, by_name)
         people = _people(cursor, account_id, customers)
         _follow_vendor_merges(cursor, customers, people)
         found, wishes, moves = _decide(cursor, customers, people)
@@ -101,14 +112,22 @@ def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> set
             "loyalty_source",
             "loyalty_wallet",
         )
-        _refresh(cursor, account_id, [c.pk for c in customers if not c.new])
+        retyped = merging.refresh(cursor, account_id, [c.pk for c in customers if not c.new])
+    if wishes or moves:
+        wishes, moves = _not_decided(account_id, wishes, moves, people)
     if wishes or moves:
         _act(account_id, wishes, moves, now)
-    return {people.root_of(c.persona) for c in customers if c.persona is not None}
+    return Matched({people.root_of(c.persona) for c in customers if c.persona is not None}, retyped)
 
 
 def _phones(customers: Iterable[_Customer]) -> list[str]:
     return sorted({c.phone for c in customers if c.phone})
+
+
+def _papers(c: _Customer) -> list[tuple[IdentifierKind, str]]:
+    """The digests of papers that the record bears."""
+    both = ((IdentifierKind.GOVERNMENT_ID, c.government_id), (IdentifierKind.MEDICAL_ID, c.medical_id))
+    return [(kind, digest) for kind, digest in both if digest]
 
 
 def _load(cursor, account_id: int, ids: Sequence[int]) -> tuple[list[_Customer], bool]:
@@ -133,9 +152,8 @@ def _bear(customers: Iterable[_Customer], suspect: set[str], by_name: bool) -> N
         values = {
             IdentifierKind.PHONE: "" if c.phone in suspect or (c.phone and is_placeholder(c.phone)) else c.phone,
             IdentifierKind.EMAIL: c.email,
-            IdentifierKind.NAME_BIRTH: f"{name}|{c.birth_date}"[:254] if by_name and name and c.birth_date else "",
-            IdentifierKind.GOVERNMENT_ID: c.government_id,
-            IdentifierKind.MEDICAL_ID: c.medical_id,
+            IdentifierKind.NAME_BIRTH: merging.name_birth(name, c.birth_date) if by_name else "",
+            **{kind: digest for kind, digest in _papers(c) if digest not in suspect},
         }
         c.known = [(kind.value, value) for kind, value in values.items() if value]
 
@@ -267,6 +285,33 @@ def _merges(c: _Customer, root: int, people: _People) -> list[_Wish]:
     return wishes
 
 
+def _not_decided(
+    account_id: int, wishes: list[_Wish], moves: list[tuple[_Customer, int]], people: _People
+) -> tuple[list[_Wish], list[tuple[_Customer, int]]]:
+    """Without those of whom somebody said that they are two people: what was split by hand stays split."""
+
+    def pair(one: int, other: int) -> frozenset[int]:
+        return frozenset((people.root_of(one), people.root_of(other)))
+
+    merges = {wish: pair(wish.survivor, wish.loser) for wish in wishes}
+    goings = [(move, pair(move[0].persona or 0, move[1])) for move in moves]
+    asked = {root for two in (*merges.values(), *(two for _, two in goings)) for root in two}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT coalesce(a.merged_into_id, a.id), coalesce(b.merged_into_id, b.id)
+               FROM loyalty_notthesame n
+               JOIN loyalty_persona a ON a.id = n.one_id JOIN loyalty_persona b ON b.id = n.other_id
+               WHERE n.account_id = %s AND coalesce(a.merged_into_id, a.id) = ANY(%s)
+                 AND coalesce(b.merged_into_id, b.id) = ANY(%s)""",
+            [account_id, sorted(asked), sorted(asked)],
+        )
+        decided = {frozenset(row) for row in cursor.fetchall()}
+    return (
+        [wish for wish in wishes if merges[wish] not in decided],
+        [move for move, two in goings if two not in decided],
+    )
+
+
 def _act(account_id: int, wishes: list[_Wish], moves: list[tuple[_Customer, int]], now: datetime) -> None:
     lock_origins(account_id=account_id, inside_a_page=True)
     gone: dict[int, int] = {}  # merged just now, and into whom
@@ -350,35 +395,3 @@ def _write_sources(cursor, account_id: int, customers: Sequence[_Customer], now:
     )
     if cursor.rowcount != len(fresh):
         raise IdentityRace
-
-
-def _refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> None:
-    """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
-
-    A field that is empty there keeps what we have: an invalid phone never replaces a good one.
-    """
-    if not customer_ids:
-        return
-    cursor.execute(
-        """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
-                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
-           FROM (
-               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
-                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
-                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
-                      coalesce(nullif(c.email, ''), r.email) AS email,
-                      coalesce(c.birth_date, r.birth_date) AS birth_date,
-                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
-               FROM loyalty_source touched
-               JOIN loyalty_persona own ON own.id = touched.persona_id
-               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
-               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
-               JOIN loyalty_source s ON s.persona_id = p.id
-               JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
-               WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
-               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
-           ) f
-           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
-                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)""",
-        [account_id, list(customer_ids)],
-    )

@@ -10,12 +10,14 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from aiqsync.accounts.models import User
+from integrations.models import Customer
 from integrations.services import lock_origins
 
 from . import earning, ledger
-from .models import Enrolment, Identifier, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
+from .models import Enrolment, Identifier, IdentifierKind, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
 from .people import folded_name
 
 
@@ -142,6 +144,8 @@ def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -
         except ledger.CannotMerge:
             raise CannotMerge("This record is not part of another any more.") from None
         Merge.unscoped.filter(pk=merge_id).update(split_by=user)
+        if user is not None:  # somebody decided: the next edit in the POS does not join them again
+            _two_people(account_id, found.loser_id, found.survivor_id, user, now)
         _renew(account_id, [found.loser_id, root], now)
         found.refresh_from_db()
         return found
@@ -159,7 +163,9 @@ def detach(*, account_id: int, source_id: int, user: User | None, now: datetime)
         if not Source.unscoped.filter(persona_id=source.persona_id).exclude(pk=source.pk).exists():
             raise CannotMerge("It is the only record of this person.")
         made = own_persona(account_id, source, now)
+        before = source.persona_id
         move_source(account_id=account_id, source=source, to_id=made.pk, why="split", value="", user=user, now=now)
+        _two_people(account_id, before, made.pk, user, now)
         return made
 
 
@@ -172,9 +178,9 @@ def own_persona(account_id: int, source: Source, now: datetime) -> Persona:
     )  # fmt: skip
     Wallet.unscoped.create(account_id=account_id, persona=made)
     others = Source.unscoped.filter(persona_id=source.persona_id).exclude(pk=source.pk).select_related("customer")
-    kept = {value for one in others for value in (one.customer.phone, one.customer.email)}
-    for value in {customer.phone, customer.email} - {""} - kept:
-        Identifier.unscoped.filter(persona_id=source.persona_id, value=value).update(persona=made)
+    kept = {known for one in others for known in borne_by(one.customer)}
+    for kind, value in borne_by(customer) - kept:
+        Identifier.unscoped.filter(persona_id=source.persona_id, kind=kind, value=value).update(persona=made)
     # A membership is not lost with the split: the person goes on earning from the same day.
     for enrolment in Enrolment.unscoped.filter(persona_id=source.persona_id).order_by("id")[:1]:
         Enrolment.unscoped.create(
@@ -184,6 +190,24 @@ def own_persona(account_id: int, source: Source, now: datetime) -> Persona:
         Persona.unscoped.filter(pk=made.pk).update(member_from=enrolment.from_date)
         made.member_from = enrolment.from_date
     return made
+
+
+def borne_by(customer: Customer) -> set[tuple[str, str]]:
+    """What a record can be known by, as (kind, value)."""
+    name = folded_name(customer)
+    known = {
+        IdentifierKind.PHONE: customer.phone,
+        IdentifierKind.EMAIL: customer.email,
+        IdentifierKind.NAME_BIRTH: name_birth(name, customer.birth_date),
+        IdentifierKind.GOVERNMENT_ID: customer.government_id,
+        IdentifierKind.MEDICAL_ID: customer.medical_id,
+    }
+    return {(kind.value, value) for kind, value in known.items() if value}
+
+
+def name_birth(name: str, born: date | None) -> str:
+    """A folded name with a birth date, as an identifier."""
+    return f"{name}|{born}"[:254] if name and born else ""
 
 
 def move_source(
@@ -199,7 +223,67 @@ def move_source(
     )  # fmt: skip
     Source.unscoped.filter(pk=source.pk).update(persona_id=to_id, matched_by=why[:20], matched_value="")
     source.persona_id = to_id
+    _left_behind(account_id, before, source.customer)
     earning.settle_personas(account_id=account_id, persona_ids=[before, to_id], now=now)
+
+
+def _left_behind(account_id: int, persona_id: int, gone: Customer) -> None:
+    """Who a record left shows what is known of him without it: no phone, e-mail or name that only the record had."""
+    remaining = list(
+        Source.unscoped.filter(account_id=account_id)
+        .filter(Q(persona_id=persona_id) | Q(persona__merged_into_id=persona_id))
+        .values_list("customer_id", flat=True)
+    )
+    with connection.cursor() as cursor:
+        for field in ("phone", "email"):
+            cursor.execute(
+                f"""UPDATE loyalty_persona p SET {field} = coalesce((
+                        SELECT i.value FROM loyalty_identifier i WHERE i.persona_id = p.id AND i.kind = '{field}'
+                        ORDER BY i.shared, i.id DESC LIMIT 1), '')
+                    WHERE p.id = %s AND p.account_id = %s AND p.{field} = %s AND p.{field} <> ''
+                      AND NOT EXISTS (SELECT FROM loyalty_identifier i JOIN loyalty_persona g ON g.id = i.persona_id
+                                      WHERE (g.id = p.id OR g.merged_into_id = p.id) AND i.kind = '{field}'
+                                        AND i.value = p.{field})
+                      AND NOT EXISTS (SELECT FROM integrations_customer c
+                                      WHERE c.id = ANY(%s) AND c.{field} = p.{field})""",
+                [persona_id, account_id, getattr(gone, field), remaining],
+            )
+        refresh(cursor, account_id, remaining)
+
+
+def refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> set[int]:
+    """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
+
+    A field that is empty there keeps what we have: an invalid phone never replaces a good one. Returns whose type
+    changed.
+    """
+    if not customer_ids:
+        return set()
+    cursor.execute(
+        """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
+                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
+           FROM (
+               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
+                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
+                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
+                      coalesce(nullif(c.email, ''), r.email) AS email,
+                      coalesce(c.birth_date, r.birth_date) AS birth_date,
+                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
+               FROM loyalty_source touched
+               JOIN loyalty_persona own ON own.id = touched.persona_id
+               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
+               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
+               JOIN loyalty_source s ON s.persona_id = p.id
+               JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
+               WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
+               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
+           ) f JOIN loyalty_persona before ON before.id = f.id
+           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
+                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)
+           RETURNING t.id, t.customer_type <> before.customer_type""",
+        [account_id, list(customer_ids)],
+    )
+    return {root for root, retyped in cursor.fetchall() if retyped}
 
 
 # Likely duplicates
@@ -245,10 +329,14 @@ def duplicates(*, account_id: int, limit: int = 100) -> list[Pair]:
 
 def not_the_same(*, account_id: int, one_id: int, other_id: int, user: User | None, now: datetime) -> None:
     """Somebody looked: two people. They are not listed again."""
-    one, other = sorted((one_id, other_id))
-    people = Persona.unscoped.filter(account_id=account_id, pk__in=(one, other), erased_at=None)
-    if people.count() != 2 or one == other:
+    people = Persona.unscoped.filter(account_id=account_id, pk__in=(one_id, other_id), erased_at=None)
+    if one_id == other_id or people.count() != 2:
         raise CannotMerge("Two different people of this account are needed.")
+    _two_people(account_id, one_id, other_id, user, now)
+
+
+def _two_people(account_id: int, one_id: int, other_id: int, user: User | None, now: datetime) -> None:
+    one, other = sorted((one_id, other_id))
     NotTheSame.unscoped.get_or_create(
         account_id=account_id, one_id=one, other_id=other, defaults={"user": user, "at": now}
     )

@@ -8,10 +8,10 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from integrations.models import Origin
+from integrations.models import Origin, SaleKind
 from stores.models import Store
 
-from .models import Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
+from .models import Attachment, Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
 
 AT_LEAST = (1, 100, 500, 1000, 5000)
 WITHIN = (7, 30, 90, 365)
@@ -123,8 +123,9 @@ class AudienceFilter(Filter):
     def queryset(self, request, queryset):
         if not self.chosen():
             return queryset
-        stays = AudienceMember.objects.filter(audience=int(self.chosen()), persona=OuterRef("pk"), left_at=None)
-        return queryset.filter(Exists(stays))
+        # A stay by hand is with the row it was made for, also when that was merged.
+        stays = AudienceMember.objects.filter(audience=int(self.chosen()), left_at=None)
+        return queryset.filter(pk__in=stays.values(root=Coalesce("persona__merged_into", "persona")))
 
 
 class OpenFilter(Filter):
@@ -154,6 +155,22 @@ class OpenFilter(Filter):
             case "neither":
                 return queryset.filter(phone="", email="")
         return queryset
+
+
+class ReceiptFilter(Filter):
+    """Of the list of sales: receipts that are still nobody's, and those that were given to somebody."""
+
+    title = "whose receipt"
+    parameter_name = "receipt"
+
+    def lookups(self, request, model_admin):
+        return [("nobody", "Nobody's yet"), ("attached", "Attached later")]
+
+    def queryset(self, request, queryset):
+        attached = Exists(Attachment.objects.filter(sale=OuterRef("pk")))
+        if self.chosen() == "nobody":
+            return queryset.filter(~attached, customer_id="", kind=SaleKind.SALE)
+        return queryset.filter(attached) if self.chosen() == "attached" else queryset
 
 
 ALL = [MemberFilter, PlatformFilter, StoreFilter, SeenFilter, PointsFilter, AudienceFilter, OpenFilter]

@@ -6,6 +6,7 @@ Callers work in the account (`acting_in`, the key, the session). `now` and days 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from unicodedata import normalize
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -119,7 +120,7 @@ def sign_up(
         if email:
             raise InvalidContact("email", "This is not a valid e-mail address.")
         raise InvalidContact("phone", "A phone number or an e-mail address is needed.")
-    names = first_name.strip(), last_name.strip()
+    names = normalize("NFC", first_name.strip()), normalize("NFC", last_name.strip())
     for last_try in (*[False] * (_TRIES - 1), True):
         try:
             with transaction.atomic():
@@ -129,6 +130,8 @@ def sign_up(
                 persona, created = _found_or_new(account_id, seen, names, now)
                 _take_over(persona, seen, names)
                 _refuse_removed(account_id, seen)
+                if phone:
+                    _keep_raw(persona, "" if good_phone else phone)
                 enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
                 return SignedUp(persona, created, bool(enrolled))
         except _LookAgain:
@@ -295,6 +298,14 @@ def _sharer(account_id: int, phone: str, names: tuple[str, str]) -> int | None:
         .values_list("pk", flat=True)
         .first()
     )
+
+
+def _keep_raw(persona: Persona, raw: str) -> None:
+    """A phone that is none is kept as it was given, beside the field, until a good one comes. It blanks nothing."""
+    raw = raw.strip()[:100]
+    if raw != persona.phone_raw:
+        persona.phone_raw = raw
+        persona.save(update_fields=["phone_raw"])
 
 
 def _take_over(persona: Persona, seen: dict[str, _Seen], names: tuple[str, str]) -> None:

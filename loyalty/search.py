@@ -6,6 +6,7 @@ archived or erased is never just missing: it comes back with the sentence that s
 
 import unicodedata
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from integrations import suppression
 from integrations.models import Origin
 from integrations.services import e164, email_of
 
+from .models import Persona
 from .models.people import ACCENTED, PLAIN
 
 LONGEST = 200
@@ -35,7 +37,7 @@ WHY_MERGED = {
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A persona's row that bears the term. `by`: contact, phone, email, record, sale."""
+    """A persona's row that bears the term. `by`: contact, phone, email, name, record, sale."""
 
     by: str
     persona_id: int | None  # None: a sale that is nobody's
@@ -90,8 +92,8 @@ def clean(term: str) -> str:
 
 
 def find(*, account_id: int, region: str, term: str) -> Found:
-    """What the term means in this account. One statement for a whole value, none for a name; where nobody bears
-    it, one more asks whether somebody did who was removed on request.
+    """What the term means in this account. One statement for a whole value, one or two more for a name; where nobody
+    bears it, one more asks whether somebody did who was removed on request.
 
     A term that could be several things (a number is a phone, a POS's record, a receipt) is looked up as all of them.
     """
@@ -114,20 +116,35 @@ def find(*, account_id: int, region: str, term: str) -> Found:
     removed = not hits and _removed(account_id, [(suppression.PHONE, phone), *_records(account_id, number)])
     if hits or phone or removed:
         return Found(term, hits, suppressed=removed, phone=phone)
-    return Found(term, condition=by_name(term))
+    return Found(term, _gone_by_name(account_id, term), condition=by_name(term))
 
 
-def by_name(term: str) -> Q | None:
+GONE_BY_NAME = 5
+
+
+def _gone_by_name(account_id: int, term: str) -> list[Hit]:
+    """Those of this name whom the lists leave out: merged, or archived. Two letters are too little to look for them."""
+    condition = by_name(term)
+    if condition is None or len(fold(term)) < 3:
+        return []
+    left_out = Q(merged_into__isnull=False) | Q(archived_at__isnull=False)
+    people = Persona.unscoped.filter(condition, left_out, account_id=account_id, erased_at=None)
+    # Who took them over is found by the same name mostly: then nobody is missing.
+    ids = list(people.exclude(by_name(term, of="merged_into__")).values_list("pk", flat=True)[:GONE_BY_NAME])
+    return _look(account_id, ids=ids) if ids else []
+
+
+def by_name(term: str, *, of: str = "") -> Q | None:
     """The beginning of a name, first or last name first; None when nothing of the term can begin a name."""
     words = fold(term.replace(",", " "))
     if not words:
         return None
-    found = Q(name_key__startswith=words) | Q(surname_key__startswith=words)
+    name, surname = f"{of}name_key__startswith", f"{of}surname_key__startswith"
+    found = Q(**{name: words}) | Q(**{surname: words})
     first, _, rest = words.partition(" ")
     if rest:
         # "ad mo", the beginnings of both: each condition alone has its index, so the two meet in a bitmap.
-        found |= Q(name_key__startswith=first, surname_key__startswith=rest)
-        found |= Q(name_key__startswith=rest, surname_key__startswith=first)
+        found |= Q(**{name: first, surname: rest}) | Q(**{name: rest, surname: first})
     return found
 
 
@@ -140,6 +157,8 @@ def contact_of(term: str) -> uuid.UUID | None:
 
 _CONTACT = """SELECT p.id, 'contact' AS by, NULL::bigint AS sale FROM loyalty_persona p
               WHERE p.account_id = %(account)s AND p.contact_id = %(contact)s"""
+_NAMED = """SELECT p.id, 'name' AS by, NULL::bigint AS sale FROM loyalty_persona p
+            WHERE p.account_id = %(account)s AND p.id = ANY(%(ids)s)"""
 _IDENTIFIER = """SELECT i.persona_id AS id, '{0}' AS by, NULL::bigint AS sale FROM loyalty_identifier i
                  WHERE i.account_id = %(account)s AND i.kind = '{0}' AND i.value = %({0})s
                  UNION SELECT p.id, '{0}', NULL FROM loyalty_persona p
@@ -167,10 +186,13 @@ ORDER BY hit.by = 'sale', hit.sale DESC, p.id DESC LIMIT {MOST}
 """
 
 
-def _look(account_id: int, *, contact: uuid.UUID | None = None, phone="", email="", number="") -> list[Hit]:
+def _look(
+    account_id: int, *, contact: uuid.UUID | None = None, phone="", email="", number="", ids: Sequence[int] = ()
+) -> list[Hit]:
     """Only the branches that are asked for are sent: each is one look into one index."""
-    asked = {"account": account_id, "contact": contact, "phone": phone, "email": email, "number": number}
+    asked = {"account": account_id, "contact": contact, "phone": phone, "email": email, "number": number, "ids": ids}
     branches = [_CONTACT] if contact else []
+    branches += [_NAMED] if ids else []
     branches += [_IDENTIFIER.format(kind) for kind in ("phone", "email") if asked[kind]]
     if number:
         branches += [_RECORD, _SALE]

@@ -8,6 +8,8 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from . import freshness
+
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
 OPEN_SHOWN = 50  # the latest; a till needs those of the order before it
@@ -73,6 +75,7 @@ class WalletView:
     as_of: datetime
     rewards: list[Reward] = field(default_factory=list)
     open_redemptions: list[OpenRedemption] = field(default_factory=list)
+    read: list[freshness.Read] = field(default_factory=list)  # how far the POS's sales are in `points`
 
     @property
     def is_member(self) -> bool:
@@ -80,7 +83,7 @@ class WalletView:
 
 
 # The group of a root: what the rows merged into it used counts for it.
-_STATE = """
+_STATE = f"""
 SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_points, false),
        coalesce(w.balance, 0) - coalesce((
            SELECT sum(l.remaining) FROM loyalty_lot l
@@ -95,7 +98,8 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
         JOIN loyalty_discount d ON d.id = r.discount_id),
        k.ids,
        loyalty_is_blocked(p.account_id, k.ids),
-       EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0)
+       EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0),
+       {freshness.OF_SALES}
 FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
@@ -150,7 +154,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         state = cursor.fetchone()
         if state is None:
             raise LookupError(persona_id)
-        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored = state
+        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored, read = state
         live = enabled and member_from is not None
         points = spendable if live else Decimal(0)
         rewards = []
@@ -168,6 +172,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         as_of=now,
         rewards=rewards,
         open_redemptions=[_open(row, now) for row in open_rows or ()],
+        read=freshness.from_column(read),
     )
 
 

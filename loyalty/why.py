@@ -121,10 +121,11 @@ def answer(*, account: Account, term: str, now: datetime) -> Answer | None:
 def _unknown(asked: _Asked, found: search.Found) -> Answer:
     """Not a word of it has been read: say how far we have read, since it may be on its way."""
     sync = Remedy("sync", "Read the POS now", "integrations.change")
+    digits = "".join(c for c in asked.term if c.isdigit())
+    if is_placeholder(digits):
+        return Answer("unknown", "This number is one digit over and over: it is nobody's, and joins nobody.")
     if found.phone or found.email:
         what = "phone" if found.phone else "e-mail"
-        if found.phone and is_placeholder(found.phone):
-            return Answer("unknown", "This number is one digit over and over: it is nobody's, and joins nobody.")
         return Answer(
             "unknown", f"Nobody here has this {what}, neither in the POS nor here. {_read('customers')}", sync
         )
@@ -154,6 +155,10 @@ def _of_a_name(asked: _Asked, found: search.Found) -> Answer:
     people = list(
         Persona.objects.filter(found.condition, merged_into=None, erased_at=None).order_by("-id")[: SHOWN + 1]
     )
+    if not people and found.gone and (root := Persona.objects.filter(pk=found.gone[0].root_id or 0).first()):
+        return _merged(asked, found.gone[0], root)
+    if not people and any(c.isdigit() for c in asked.term):
+        return _unknown(asked, found)
     if not people:
         return Answer(
             "unknown",
@@ -179,13 +184,14 @@ def _of_a_shared_phone(asked: _Asked, phone: str) -> Answer | None:
     """A number that several bear identifies nobody: who bears it."""
     suspect = SuspectNumber.objects.filter(phone=phone).first()
     shared = Identifier.objects.filter(kind="phone", value=phone, shared=True).exists()
-    if not shared and (suspect is None or suspect.decision == NumberDecision.ONE):
+    decision = suspect.decision if suspect else NumberDecision.SHARED if shared else NumberDecision.ONE
+    if decision == NumberDecision.ONE:
         return None
     bearers = Persona.objects.filter(phone=phone, merged_into=None, erased_at=None)
     people = list(bearers.order_by("-last_seen_at", "-id")[: SHOWN + 1])
-    if suspect and suspect.decision == NumberDecision.FAKE:
+    if decision == NumberDecision.FAKE:
         said = "This phone was marked as not a real number: it joins nobody."
-    elif shared or (suspect and suspect.decision == NumberDecision.SHARED):
+    elif decision == NumberDecision.SHARED:
         said = "This phone is marked as shared: it identifies nobody."
     else:
         said = f"{suspect.customers} customers of the POS bear this phone: it joins nobody until somebody decides."
@@ -308,10 +314,10 @@ def _no_points(asked: _Asked, persona: Persona, one: worth.Worth, name: str) -> 
     if code == "earned" and one.why.get("refunded"):
         return Answer("refunded", f"{name} was refunded: its points were taken back.", None, persona)
     if code == "earned":
-        return Answer("nothing_paid", f"{name} is worth 0 points: {one.sentence}", None, persona)
+        return Answer("worth_nothing", f"{name} is worth 0 points: {_lower(one.sentence)}", None, persona)
     said = one.sentence or "a rule of the programme leaves it out."
     return Answer(
-        "rule", f"{name} earned nothing: {said[:1].lower()}{said[1:]}",
+        "rule", f"{name} earned nothing: {_lower(said)}",
         Remedy("programme", "Open the loyalty settings", "programme.view"), persona,
     )  # fmt: skip
 
@@ -319,10 +325,12 @@ def _no_points(asked: _Asked, persona: Persona, one: worth.Worth, name: str) -> 
 def _before_start(asked: _Asked, persona: Persona, one: worth.Worth, name: str) -> Answer:
     """Two days can be the reason, and each has its own cure."""
     day = one.sold_at.astimezone(asked.zone).date()
+    if not name.endswith(_day(day)):  # a receipt's name has its day
+        name = f"{name}, of {_day(day)},"
     if persona.member_from and day < persona.member_from:
         return Answer(
             "before_member",
-            f"{name} of {_day(day)} lies before {persona}'s membership, which earns from {_day(persona.member_from)}.",
+            f"{name} lies before {persona}'s membership, which earns from {_day(persona.member_from)}.",
             Remedy(
                 "enrol", "Let the membership earn from an earlier day", "personas.change",
                 {"contact": str(persona.contact_id)}, ("from_date",), day,
@@ -333,7 +341,7 @@ def _before_start(asked: _Asked, persona: Persona, one: worth.Worth, name: str) 
     said = _day(date.fromisoformat(start)) if start else "the programme's start"
     return Answer(
         "before_accrual",
-        f"{name} of {_day(day)} lies before the day from which customers earn points, {said}.",
+        f"{name} lies before the day from which customers earn points, {said}.",
         Remedy("programme", "Open the loyalty settings", "programme.view"),
         persona,
     )
@@ -410,7 +418,7 @@ def _of_a_sale(asked: _Asked, sale: Sale) -> Answer:
     return Answer(
         "credited",
         f"Everything is credited: {plain_points(one.posted)} points to {persona} for {name}, because "
-        f"{one.sentence[:1].lower()}{one.sentence[1:]}",
+        f"{_lower(one.sentence)}",
         None, persona, sale,
     )  # fmt: skip
 
@@ -444,6 +452,10 @@ def _of_nobodys_sale(asked: _Asked, sale: Sale, name: str) -> Answer:
 
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _day(day: date | None) -> str:

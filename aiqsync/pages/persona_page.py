@@ -31,6 +31,7 @@ from loyalty.models import (
     Entry,
     EntryKind,
     Identifier,
+    IdentifierKind,
     Investigation,
     Merge,
     NumberDecision,
@@ -139,6 +140,7 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
         "stores": Store.objects.order_by("name")[:200],
         "investigation": Investigation.objects.filter(persona=persona, closed_at=None).select_related("user").first(),
         "suspect": suspect if suspect and suspect.decision != NumberDecision.ONE else None,
+        "linked": Source.objects.filter(Q(persona=persona) | Q(persona__merged_into=persona)).exists(),
     }
 
 
@@ -211,8 +213,12 @@ def line(entry: Entry) -> dict[str, Any]:
     why = earning.sentence(entry.explanation) if entry.explanation else ""
     if entry.redemption_id and entry.redemption:
         why = why or str(entry.redemption.discount)
-    if entry.kind == EntryKind.EARN and entry.points < 0 and not entry.note:
-        why = f"Correction of the sale's points. {why}"
+    said = earning.points_said(entry.explanation or {})
+    if entry.kind == EntryKind.EARN and not entry.note and "owner" not in (entry.explanation or {}):
+        if said is not None and said != entry.points:
+            why = f"Correction: the sale is worth {iq.points(said)} points now. {why}"
+        elif entry.points < 0:
+            why = f"Correction: the sale is worth nothing now. {why}"
     if entry.merge_id and entry.merge:
         merge = entry.merge
         why = (
@@ -277,6 +283,29 @@ def _sales(request: HttpRequest, persona: Persona):
 
 # The profile's tab
 
+_PAPERS = (IdentifierKind.GOVERNMENT_ID, IdentifierKind.MEDICAL_ID)
+_SHOWN_VALUES = (IdentifierKind.PHONE, IdentifierKind.EMAIL, "one_person")
+_MATCHED = {
+    "new": "first record",
+    "phone": "matched by phone",
+    "email": "matched by e-mail",
+    "name_birth": "matched by name and birth date",
+    "government_id": "matched by government id",
+    "medical_id": "matched by medical id",
+    "merged_in_pos": "merged in the POS",
+    "phone_changed": "came here with its new phone",
+    "split": "split off from another",
+    "guard": "set apart: its number identifies nobody",
+    "one_person": "its number is one person's",
+}
+_MOVED = {
+    "split": "split off by hand",
+    "phone_changed": "its phone is the other's now",
+    "guard": "the number they shared identifies nobody",
+    "one_person": "the number is one person's",
+    "pos": "by the POS",
+}
+
 
 def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> dict[str, Any]:
     rows = [persona.pk, *(row.pk for row in merged)]
@@ -289,30 +318,48 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         source.bad_phone = customer.phone_raw if customer.phone_raw and not customer.phone else ""
         source.bad_email = customer.email_raw if customer.email_raw and not customer.email else ""
         source.row = names[source.persona_id] if source.persona_id != persona.pk else None
-    identifiers = list(
-        Identifier.objects.filter(persona__in=rows, kind__in=["phone", "email"]).order_by("-kind", "id")[: SHOWN + 1]
+    identifiers = list(Identifier.objects.filter(persona__in=rows).order_by("-kind", "id")[: SHOWN + 1])
+    merges = list(
+        Merge.objects.filter(Q(survivor__in=rows) | Q(loser__in=rows))
+        .select_related("survivor", "loser", "user", "split_by")
+        .order_by("-id")[:SHOWN]
     )
+    moves = list(
+        SourceMove.objects.filter(Q(from_persona__in=rows) | Q(to_persona__in=rows))
+        .select_related("source__customer", "from_persona", "to_persona", "user")
+        .order_by("-id")[:SHOWN]
+    )
+    # Two rows of a group may be in one audience by hand: said once.
+    members = AudienceMember.objects.filter(persona__in=rows, left_at=None).select_related("audience")
+    stays = {one.audience_id: one for one in members.order_by("audience__name", "-joined_at")[: SHOWN * 5]}
+    for source in sources:
+        source.said = _MATCHED.get(source.matched_by, f"matched by {source.matched_by.replace('_', ' ')}")
+    for merge in merges:
+        merge.said = search.WHY_MERGED.get(merge.why, merge.why.replace("_", " "))
+        merge.shown_value = merge.value if merge.why in _SHOWN_VALUES else ""
+    for move in moves:
+        move.said = _MOVED.get(move.why, move.why.replace("_", " "))
+        move.shown_value = "" if len(move.value) == 64 else move.value  # a digest says nothing to anybody
     return {
         "merged": merged,
         "sources": sources[:SHOWN],
         "more_sources": len(sources) > SHOWN,
         "splittable": len(sources) > 1,
-        "identifiers": [one for one in identifiers if one.value not in (persona.phone, persona.email)],
-        "merges": Merge.objects.filter(Q(survivor__in=rows) | Q(loser__in=rows))
-        .select_related("survivor", "loser", "user", "split_by")
-        .order_by("-id")[:SHOWN],
-        "moves": SourceMove.objects.filter(Q(from_persona__in=rows) | Q(to_persona__in=rows))
-        .select_related("source__customer", "from_persona", "to_persona", "user")
-        .order_by("-id")[:SHOWN],
+        "identifiers": [
+            one
+            for one in identifiers
+            if one.kind in ("phone", "email") and one.value not in (persona.phone, persona.email)
+        ],
+        "papers": sorted({one.get_kind_display().lower() for one in identifiers if one.kind in _PAPERS}),
+        "merges": merges,
+        "moves": moves,
         "consents": _consents(persona),
         "consent_lines": ConsentLine.objects.filter(persona__in=rows)
         .select_related("user", "store")
         .order_by("-id")[:SHOWN],
-        "stays": AudienceMember.objects.filter(persona=persona, left_at=None)
-        .select_related("audience")
-        .order_by("audience__name")[: SHOWN * 5],
+        "stays": stays.values(),
         "audiences": Audience.objects.filter(archived_at=None)
-        .exclude(stays__in=AudienceMember.objects.filter(persona=persona, left_at=None))
+        .exclude(stays__in=AudienceMember.objects.filter(persona__in=rows, left_at=None))
         .order_by("name")[:200],
         "investigations": Investigation.objects.filter(persona__in=rows)
         .exclude(closed_at=None)

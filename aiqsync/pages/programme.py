@@ -17,7 +17,7 @@ from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Origin
-from loyalty import changes, expiry, programme
+from loyalty import changes, double_counting, expiry, programme
 from loyalty.models import BlockedPhone, Engine, Programme, Refunds, SourceStart, SpentOnRefund
 
 MOVES = "Moves balances: you see what it would do before it is done."
@@ -142,6 +142,7 @@ def edit(request: HttpRequest) -> HttpResponse:
         "legacy": (form["engine"].value() or saved.engine) == Engine.LEGACY,
         "upcoming": expiry.upcoming(account_id, timezone.now()) if saved.expire_days else [],
         "change": changes.open_change(account_id),
+        "overlaps": double_counting.overlaps(account_id=account_id),
         "may_change": may_change,
         "moves": MOVES,
         "presets": [(one, all(form[name].value() == value for name, value in one.values.items()))

@@ -71,13 +71,15 @@ def _sync(request: HttpRequest) -> None:
     """Every source that is connected is read at once."""
     started = 0
     with transaction.atomic():
-        live = Connection.objects.filter(credentials__state=CredentialState.CONNECTED).distinct()
-        for connection in live.order_by("id"):
+        live = list(Connection.objects.filter(credentials__state=CredentialState.CONNECTED).distinct().order_by("id"))
+        for connection in live:
             started += services.sync_now(connection=connection, enqueue=tasks.enqueue)
         if started:
             audit.record(act="integration.sync_now", target="Why?", user=request.user, detail={"runs": started})
     if started:
         messages.success(request, "The POS is being read now; ask again in a few seconds.")
+    elif live:
+        messages.info(request, "The POS is being read for the first time; ask again in a minute.")
     else:
         messages.warning(request, "Nothing can be read: no point of sale is connected.")
 

@@ -232,6 +232,8 @@ CARD = Card(
     fee_cents_per_location=1500,
     capabilities={
         "customers": "yes",
+        "customer_type": "yes",
+        "papers": "yes",
         "customer_create": "Cova can; this version does not use it yet.",
         "sales": "yes",
         "refunds": "yes",

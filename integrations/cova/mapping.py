@@ -1,7 +1,8 @@
 """Cova's rows to neutral records. Pure functions; a row that cannot be one raises `BadRow` with a sentence.
 
-Nothing else of a row is looked at: driver's licences, medical numbers, card digits and notes never get past
-here. Sources are the sections of the vendor reference; marks stand in `samples/README.md`.
+Nothing else of a row is looked at: card digits, notes and documents never get past here. The numbers of a driver's
+licence and a medical recommendation, which the sales feed carries, go no further than landing, which keeps digests.
+Sources are the sections of the vendor reference; marks stand in `samples/README.md`.
 """
 
 from datetime import timedelta

@@ -85,6 +85,10 @@ def sale(row: Any, context: Context) -> SaleRecord:
         discounts=_discounts(named),
         currency=context.currency,
         lines=tuple(lines),
+        # "-" is a sale without a customer; what `Yes` and `No` say of him stands in no other list of Cova's.
+        customer_type={"yes": "medical", "no": "recreational"}.get(text(row.get("Medical"), 10).lower(), ""),
+        government_id=text(row.get("DriverLicenseNumber"), 100),
+        medical_id=text(row.get("MedicalRecommendationNumber"), 100),
         needs_details=needs,
     )
 

@@ -49,6 +49,10 @@ class CustomerRecord(NamedTuple):
     merged_into: str = ""  # external id of the surviving customer
     version: int = 0
     modified_at: datetime | None = None
+    # Of papers, as they are written there: landing keeps a digest of them, nobody keeps the numbers. "" is unknown.
+    customer_type: str = ""  # "medical", "recreational"
+    government_id: str = ""
+    medical_id: str = ""
 
 
 class LineRecord(NamedTuple):
@@ -89,4 +93,8 @@ class SaleRecord(NamedTuple):
     has_details: bool = False  # the vendor's per-sale details went into this record
     currency: str = ""  # ISO 4217; "" is the account's
     lines: tuple[LineRecord, ...] = ()
+    # What some vendors tell of the customer with a sale only; landing writes it to the customer, as above.
+    customer_type: str = ""
+    government_id: str = ""
+    medical_id: str = ""
     needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""

@@ -4,6 +4,7 @@ Each function takes the value and the vendor's name for it, and raises `BadRow` 
 garbage.
 """
 
+import unicodedata
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
@@ -26,7 +27,8 @@ def text(raw: Any, limit: int = 500) -> str:
             return ""
         raw = str(raw)
     if not raw.isascii():
-        raw = raw.encode("utf-8", "ignore").decode("utf-8")
+        # Letters and accents apart are the same letters, and nobody searches for them apart.
+        raw = unicodedata.normalize("NFC", raw.encode("utf-8", "ignore").decode("utf-8"))
     if "\x00" in raw:
         raw = raw.replace("\x00", "")
     return raw[:limit].strip()

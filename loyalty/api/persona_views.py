@@ -7,8 +7,8 @@ from rest_framework.response import Response
 
 from aiqsync.accounts.models import Scope
 from integrations.services import email_of
-from loyalty import personas
-from loyalty.models import Ground, Persona
+from loyalty import consent, personas
+from loyalty.models import ConsentAct, ConsentChannel, ConsentNow, ConsentSource, Ground, Persona
 
 from .authentication import Caller
 from .base import TillView
@@ -33,6 +33,7 @@ class Loyalty(TillView):
     def post(self, request: Request) -> Response:
         body = Body(request)
         wants = body.flag("loyalty")
+        said_sms, said_email = body.flag("smsoptin"), body.flag("emailOptIn")
         now = timezone.now()
         try:
             done = personas.sign_up(
@@ -48,6 +49,14 @@ class Loyalty(TillView):
             )
         except personas.InvalidContact as error:
             raise Refused(f"{_OUR_NAMES[error.field]}: {error.message}") from None
+        for channel, yes in (("sms", said_sms), ("email", said_email)):
+            if yes and (address := done.persona.phone if channel == "sms" else done.persona.email):
+                # A bare flag, without what the shopper read: it never turns a no into a yes, and STOP stands.
+                consent.record(
+                    account_id=self.caller.account_id, channel=channel, address=address, act=ConsentAct.IMPORT_IN,
+                    source=ConsentSource.API, now=now, persona_id=done.persona.pk,
+                    wording="Said by the caller of the API",
+                )  # fmt: skip
         return answer({"contactID": done.persona.contact_id, "srcID": None})
 
 
@@ -57,12 +66,17 @@ class LoyaltyLookup(TillView):
     @extend_schema(summary="Is this phone or e-mail a member?", tags=["contacts"], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, pii: str) -> Response:
         persona = _contact(self.caller, pii)
+        asked = email_of(pii) if "@" in pii else personas.phone_of(pii, self.caller.region)
+        # Consent belongs to the address: the one that was asked for, else the one the persona bears.
+        sms = (ConsentChannel.SMS.value, persona.phone if "@" in pii else asked)
+        email = (ConsentChannel.EMAIL.value, asked if "@" in pii else persona.email)
+        held = consent.states_of(account_id=self.caller.account_id, addresses=[sms, email])
         return answer(
             {
                 "contactID": persona.contact_id,
                 "loyalty": persona.is_member,
-                "smsOptIn": False,
-                "emailOptIn": False,
+                "smsOptIn": sms in held and held[sms].state == ConsentNow.IN,
+                "emailOptIn": email in held and held[email].state == ConsentNow.IN,
             }
         )
 

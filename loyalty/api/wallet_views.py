@@ -62,7 +62,7 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
 
 
 def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[str, Any]:
-    """The wallet as the wire has it. `loyalty`, `asOf` and `openRedemptions` are ours, beside the vendor's."""
+    """The wallet as the wire has it. `loyalty`, `asOf`, `salesReadUntil` and `openRedemptions` are ours."""
     now = epoch(shown.as_of)
     signer = (caller, host, shown.persona_id, now + int(links.VALID_FOR.total_seconds()))
     return {
@@ -73,6 +73,11 @@ def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[
         "discountTemplates": [_template(reward, *signer) for reward in shown.rewards] or None,
         "loyalty": shown.is_member,
         "asOf": now,
+        "salesReadUntil": [
+            {"source": one.source, "until": epoch(one.until) if one.until else None, "live": one.live}
+            for one in shown.read
+        ]
+        or None,
         "openRedemptions": [
             {
                 "redemptionID": one.redemption_id,

@@ -40,6 +40,10 @@ class Persona(TenantModel):
     first_name = models.CharField(max_length=200, blank=True)
     last_name = models.CharField(max_length=200, blank=True)
     phone = models.CharField(max_length=20, blank=True)
+    phone_raw = models.CharField(
+        max_length=100, blank=True, db_default="", editable=False,
+        help_text="What was given with the last sign-up and is no phone number; empty when the phone was good.",
+    )  # fmt: skip
     email = models.CharField("e-mail", max_length=254, blank=True)
     birth_date = models.DateField(null=True, blank=True)
     customer_type = models.CharField(max_length=12, choices=CustomerType, blank=True, db_default="")

@@ -41,9 +41,9 @@ LATE = datetime(2026, 3, 3, 7, 30, tzinfo=UTC)  # still 2 March in Vancouver
         ({"kind": "refund", "net_cents": -5055}, {}, "0", "A refund earns nothing."),
         ({"persona_id": None}, {}, "0", "No customer"),
         ({"member_from": None}, {}, "0", "not a member"),
-        ({"member_from": date(2026, 3, 3)}, {}, "0", "Sales before 2026-03-03 earn nothing."),
+        ({"member_from": date(2026, 3, 3)}, {}, "0", "Sales before 3 Mar 2026 earn nothing."),
         ({"member_from": date(2026, 3, 2), "sold_at": LATE}, {}, "50.55", ""),  # the account's day, not UTC's
-        ({}, {"accrual_start": date(2026, 3, 3)}, "0", "before 2026-03-03"),
+        ({}, {"accrual_start": date(2026, 3, 3)}, "0", "before 3 Mar 2026"),
         ({"refunded_net_cents": 5055, "refunded_tax_cents": 607, "refunds_end": LATE}, {}, "0", "in full the same day"),
         ({"refunded_net_cents": 5055, "refunded_tax_cents": 606, "refunds_end": LATE}, {}, "50.55", ""),  # not in full
         (

@@ -93,6 +93,15 @@ class TestAtArrival:
         assert SourceMove.unscoped.get().why == "phone_changed"
         assert sound(origin) == []
 
+    def test_who_a_record_left_shows_what_is_known_without_it(self, origin):
+        """The phone that came with the record went with it; an older number of his own stands again."""
+        arrive(origin, customer("a", phone=X, first_name="Ada"), customer("b", phone=Y, first_name="Bea"))
+        left = root(origin, "a")
+        arrive(origin, customer("a", phone=Y, first_name="Bea", version=2))
+        assert root(origin, "a") == root(origin, "b") != left
+        left.refresh_from_db()
+        assert left.phone == X
+
     def test_but_stays_where_something_else_ties_it(self, origin):
         arrive(origin, customer("a", phone=X, email="ada@x.test"), customer("b", phone=Y))
         ada = root(origin, "a")
@@ -235,6 +244,11 @@ class TestGuard:
         found = SuspectNumber.unscoped.get()
         assert (found.customers, found.people, found.decision) == (3, 3, "open")
         assert guard.open_numbers(account_id=origin.account_id) == (1, 3)
+
+    def test_each_bears_his_own_name_again(self, origin):
+        for n, name in enumerate(("Ada", "Bea", "Cleo")):
+            arrive(origin, customer(f"c{n}", phone=X, first_name=name))
+        assert [root(origin, f"c{n}").first_name for n in range(3)] == ["Ada", "Bea", "Cleo"]
 
     def test_whatever_the_order_and_the_pages(self, db):
         """Every arrival order and page cut ends in the same partition."""

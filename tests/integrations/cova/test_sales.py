@@ -67,6 +67,9 @@ def test_a_plain_sale():
         "has_details": False,
         "currency": "CAD",
         "lines": (PLAIN_LINE,),
+        "customer_type": "",
+        "government_id": "DL-0000",
+        "medical_id": "",
         "needs_details": "",
     }
 

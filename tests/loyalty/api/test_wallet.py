@@ -55,7 +55,7 @@ def test_field_by_field(till, settings):
     make_discount(till.account, points=2000, percent=Decimal("12.5"), name="Much")
     told = till.wallet()
     assert set(told) == {"contactID", "loyaltyPoints", "hidePointsInWallet", "audiences", "discountTemplates",
-                         "loyalty", "asOf", "openRedemptions"}  # fmt: skip
+                         "loyalty", "asOf", "salesReadUntil", "openRedemptions"}  # fmt: skip
     assert told["contactID"] == str(till.persona.contact_id)
     assert (told["loyaltyPoints"], told["hidePointsInWallet"], told["audiences"]) == (1000, False, None)
     assert told["loyalty"] is True and told["openRedemptions"] is None
