@@ -50,7 +50,7 @@ class DiscountStateFilter(admin.SimpleListFilter):
 class DiscountAdmin(TenantAdmin):
     subject = "discounts"
     form = DiscountForm
-    list_display = ["named", "number", "off", "points_shown", "uses", "redeemed", "starts", "ends", "state"]
+    list_display = ["named", "state", "off", "points_shown", "redeemed", "uses", "starts", "ends", "number"]
     list_display_links = ["named"]
     list_filter = [DiscountStateFilter]
     ordering = ["rank", "points", "number"]
@@ -240,9 +240,9 @@ class DiscountAdmin(TenantAdmin):
         if discount.starts_at and discount.starts_at > now:
             return iq.pill("Not started", "info")
         if discount.ends_at and discount.ends_at <= now:
-            return iq.pill("Ended", "warn")
+            return iq.pill("Ended")
         if discount.problem:
-            return iq.pill("Look at it", "bad", discount.problem)
+            return iq.pill("Look at it", "warn", discount.problem)
         return iq.pill("Active", "good")
 
 
