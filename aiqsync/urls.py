@@ -1,7 +1,9 @@
 from django.contrib import admin
 from django.templatetags.static import static
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+
+from loyalty.views import discount_image
 
 from . import health
 from .pages.password import SetPassword
@@ -19,5 +21,7 @@ urlpatterns = [
     path("readyz", health.ready),
     path("admin/", admin.site.urls),
     path("password/<uidb64>/<token>/", SetPassword.as_view(), name="password-set"),
+    # Where the vendor has them (docs/api/decisions.md); open to anybody, as a shopper's wallet is shown anywhere.
+    re_path(r"^discount/image/(?P<digest>[0-9a-f]{32})\Z", discount_image, name="discount-image"),
     path("api/", include("loyalty.api.urls")),
 ]

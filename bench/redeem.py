@@ -281,7 +281,7 @@ class Run:
         script.write_text(
             f"\\set persona random({first}, {last})\n\\set t random(1, 1000000000000)\n"
             f"SELECT loyalty_redeem({self.account.pk}, :persona, {self.plain.pk}, 0, 'P' || :t::bigint, 'till',"
-            " now(), NULL, NULL, true);\n"
+            " now(), NULL, NULL, 1);\n"
         )
         said = subprocess.run(
             [binary("pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T",

@@ -18,6 +18,10 @@ _WORDS = {
     "discount_percent": "Percent off the cart, redeemed with us",
     "discount_product": "Discounts on single products",
     "discount_bogo": "Buy one, get one",
+    "discount_by_id": "Discounts of the POS's own, applied by their id",
+    "discount_min_spend": "The till checks a minimum spend",
+    "discount_tier": "Tier rewards by themselves",
+    "discount_back": "The till tells that a discount was removed",
     "fulfilment": "In store, delivery, pickup told apart",
     "deleted_sales": "Deleted sales",
     "webhooks": "Told at once instead of asked",
@@ -77,10 +81,7 @@ def page(card: Card) -> str:
         "",
         "| | |",
         "|---|---|",
-        *(
-            _row(_WORDS.get(name, name.replace("_", " ").capitalize()), "yes" if said == "yes" else f"no: {said}")
-            for name, said in card.capabilities.items()
-        ),
+        *(_row(in_words(name), "yes" if said == "yes" else f"no: {said}") for name, said in card.capabilities.items()),
         f"| Discounts of ours on one order | {card.discounts_per_order} |",
         "",
         "## What is never stored",
@@ -91,6 +92,17 @@ def page(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def limits(card: Card) -> list[tuple[str, str]]:
+    """What the card cannot do, with the reason: for its own page, before somebody finds out at the counter."""
+    found = [(in_words(name), said) for name, said in card.capabilities.items() if said != "yes"]
+    most = card.discounts_per_order
+    return [("Discounts of ours on one order", f"{most} at most."), *found]
+
+
+def in_words(capability: str) -> str:
+    return _WORDS.get(capability, capability.replace("_", " ").capitalize())
 
 
 def _row(*cells: str) -> str:

@@ -34,9 +34,9 @@ from .sink import Batch, LandAgain, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "Evidence", "LandAgain", "Refused", "Sink", "VendorError", "Verified", "cards_in_use",
-    "connect", "disconnect", "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink", "is_placeholder",
-    "lock_origins", "read_past", "reconnect", "run_slice", "save_credential", "sync_now",
+    "BadCredentials", "Batch", "Card", "Evidence", "LandAgain", "Refused", "Sink", "VendorError", "Verified",
+    "cards_in_use", "connect", "disconnect", "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink",
+    "is_placeholder", "lock_origins", "read_past", "reconnect", "run_slice", "save_credential", "sync_now",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -62,12 +62,15 @@ def card(slug: str) -> Card:
         raise Refused(f"There is no card named {slug}. Cards: {', '.join(sorted(registry.CARDS))}.") from None
 
 
-def cards_in_use(*, account_id: int) -> list[Card]:
-    """The cards of the account that are connected."""
-    slugs = Connection.unscoped.filter(
-        account_id=account_id, credentials__state__in=[CredentialState.CONNECTED, CredentialState.PAUSED]
-    ).values_list("card", flat=True)
-    return [registry.get(slug) for slug in sorted(set(slugs)) if slug in registry.CARDS]
+def cards_in_use(*, account_id: int, location_ids: Collection[int] | None = None) -> list[Card]:
+    """The cards of the account that are connected; with `location_ids` only those that read one of these places."""
+    live = Credential.unscoped.filter(
+        account_id=account_id, state__in=[CredentialState.CONNECTED, CredentialState.PAUSED]
+    )
+    if location_ids is not None:
+        live = live.filter(origin__locations__in=list(location_ids))
+    slugs = set(live.values_list("connection__card", flat=True))
+    return [registry.get(slug) for slug in sorted(slugs) if slug in registry.CARDS]
 
 
 def connection_of(*, account_id: int, slug: str) -> Connection:

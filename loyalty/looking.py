@@ -379,7 +379,7 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
         done = ledger.redeem(
             account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk, n=n,
             transaction=state.sale.number or f"sale-{sale_id}", channel="staff", now=now, user_id=user.pk,
-            one_per_order=False,
+            per_order=None,  # what the till did is done
         )  # fmt: skip
         made = Redemption.unscoped.get(public_id=done.redemption_id)
         ledger.settle_redemption(

@@ -14,6 +14,7 @@ _SENTENCES = {
     "not_started": "This discount has not started.",
     "ended": "This discount has ended.",
     "staff_only": "This discount is redeemed by staff in the store.",
+    "in_store": "This discount is for the store only: name the order of its till.",
     "store": "This discount is not for this store.",
     "audience": "This discount is not for this shopper.",
     "expired_for_you": "This discount's time is over for this shopper.",
@@ -31,9 +32,11 @@ Refusal = (
 )
 
 
-def sentence(error: Exception) -> str:
-    """What a refusal of `ledger.redeem` means. Nothing was taken."""
+def sentence(error: Exception, *, hidden: bool = False) -> str:
+    """What a refusal of `ledger.redeem` means. Nothing was taken. `hidden`: without the balance."""
     match error:
+        case ledger.NotEnoughPoints() if hidden:
+            return "There are not enough points for it."
         case ledger.NotEnoughPoints():
             return f"{plain_points(error.asked)} points are needed, {plain_points(error.balance)} are there."
         case ledger.OneDiscountPerOrder():

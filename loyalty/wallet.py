@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from . import freshness
+from . import freshness, pictures
 
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
@@ -36,7 +36,8 @@ class Reward:
     tier: bool
     hide_redeem: bool
     min_spend_cents: int
-    image: str  # its digest, or empty
+    logo: str  # the picture's digest, or empty
+    cover: str
     ends_at: datetime | None
     n: int
     why_not: str
@@ -48,6 +49,16 @@ class Reward:
     @property
     def price(self) -> Decimal:
         return Decimal(0) if self.tier else self.points
+
+    @property
+    def picture(self) -> str:
+        """The address of its logo, or of the default."""
+        return pictures.address(self.logo)
+
+    @property
+    def place(self) -> str:
+        """Where it can be used, as it stands on the reward."""
+        return "In store only" if self.in_store_only else "In store and online"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ WHERE p.account_id = %(account)s AND p.id = %(persona)s AND p.erased_at IS NULL
 _REWARDS = """
 SELECT d.id, d.number, d.pos_discount_id, d.name, d.description, d.kind, d.amount_cents, d.percent, d.points,
        d.reusable, d.in_store_only, d.reward = 'tier', d.hide_redeem, d.min_spend_cents,
-       coalesce((SELECT digest FROM loyalty_discountimage i WHERE i.discount_id = d.id), ''),
+       coalesce(pictures.logo, ''), coalesce(pictures.cover, ''),
        d.starts_at, d.ends_at,
        CASE WHEN d.valid_for_h IS NOT NULL
             THEN loyalty_received(d, %(group)s) + d.valid_for_h * interval '1 hour' END,
@@ -127,6 +138,10 @@ LEFT JOIN LATERAL (
            max(r.applied_at) FILTER (WHERE r.state IN ('applied', 'settled')) AS last
     FROM loyalty_redemption r WHERE r.persona_id = ANY(%(group)s) AND r.discount_id = d.id
 ) used ON true
+LEFT JOIN LATERAL (
+    SELECT max(i.digest) FILTER (WHERE i.kind = 'logo') AS logo, max(i.digest) FILTER (WHERE i.kind = 'cover') AS cover
+    FROM loyalty_discountimage i WHERE i.discount_id = d.id
+) pictures ON true
 WHERE d.account_id = %(account)s AND d.archived_at IS NULL AND (d.ends_at IS NULL OR d.ends_at > %(shown_from)s)
   AND (NOT d.limited_audiences OR EXISTS (
       SELECT FROM loyalty_audiencemember a JOIN loyalty_discountaudience x ON x.audience_id = a.audience_id

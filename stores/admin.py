@@ -33,6 +33,7 @@ class StoreAdmin(TenantAdmin):
     form = StoreForm
     list_display = ["name", "number_shown", "place", "mapped", "phone"]
     list_display_links = ["name"]
+    ordering = ["name", "number"]
     search_fields = ["name", "nickname", "city"]
     search_help_text = "Name, nickname or city"
     readonly_fields = ["number_shown", "mapping_shown"]

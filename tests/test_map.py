@@ -98,7 +98,8 @@ KNOWN_UNSCOPED = {
     "loyalty/reconcile.py": "is given the account; the sweep is over all of them",
     "loyalty/search.py": "is given the account",
     "loyalty/pins.py": "is given a persona",
-    "loyalty/discounts.py": "is given the account",
+    "loyalty/discounts.py": "is given the account; the nightly look is over all of them",
+    "loyalty/pictures.py": "is given a discount; a picture's address is public and says nothing of whose it is",
     "loyalty/ledger/reading.py": "one subquery, tied to the wallet's row",
     "stores/services.py": "is given the account, or rows of one",
 }

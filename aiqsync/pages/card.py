@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 from aiqsync import tasks
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
-from integrations import services
+from integrations import docs, services
 from integrations.forms import SettingsForm
 from integrations.models import Credential, RefusedRow, SyncRun
 
@@ -61,6 +61,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
             title=card.title,
             standing=standing,
             card=card,
+            limits=docs.limits(card),
             pill=standing.pill,
             newest_title=newest[0] if newest else "",
             newest=moment(newest[1], now=now, empty="") if newest else "",

@@ -17,6 +17,7 @@ from integrations import services
 from integrations.forms import CredentialForm
 from integrations.kit.card import Card
 from integrations.models import Credential, CredentialState, Customer, Location, Sale
+from loyalty import discounts
 from stores import services as stores
 from stores.models import Store
 
@@ -116,6 +117,7 @@ def _connect(request: HttpRequest, card: Card, found: Credential) -> HttpRespons
 
 def _connected(request: HttpRequest, card: Card, found: Credential, verified: services.Verified) -> HttpResponse:
     audit.record(act="integration.connected", target=verified.title, user=request.user)
+    discounts.check(account_id=found.account_id, now=timezone.now())  # another till, other things it cannot do
     count = len(verified.locations)
     messages.success(
         request, f"Connected: {verified.title} answered and named {count} location{'' if count == 1 else 's'}."
@@ -298,6 +300,7 @@ def disconnect(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if request.method == "POST":
         with transaction.atomic():
             services.disconnect(credential=found)
+            discounts.check(account_id=found.account_id, now=timezone.now())
             audit.record(
                 act="integration.disconnected", target=str(found.origin or standing.card.title), user=request.user
             )

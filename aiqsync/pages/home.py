@@ -55,6 +55,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "may_see_reports": may(role, "reports.view"),
         "may_see_sales": may(role, "sales.view"),
         "may_see_redemptions": may(role, "redemptions.view"),
+        "may_see_discounts": may(role, "discounts.view"),
         "may_see_integrations": may(role, "integrations.view"),
     }
 
@@ -144,13 +145,16 @@ def _figures(account_id: int, start: datetime) -> dict[str, Any]:
         """SELECT r.count, r.points,
                   (SELECT count(*) FROM integrations_refusedrow WHERE account_id = %(account)s AND solved_at IS NULL),
                   EXISTS (SELECT 1 FROM accounts_auditline
-                          WHERE account_id = %(account)s AND act = 'programme.changed')
+                          WHERE account_id = %(account)s AND act = 'programme.changed'),
+                  (SELECT count(*) FROM loyalty_discount
+                   WHERE account_id = %(account)s AND archived_at IS NULL AND problem <> '')
            FROM (SELECT count(*), coalesce(sum(points - reverted_points), 0) AS points FROM loyalty_redemption
                  WHERE account_id = %(account)s AND applied_at >= %(start)s
                    AND state IN ('applied', 'settled')) r""",
         {"account": account_id, "start": start},
     )
-    return dict(zip(("redemptions", "redeemed", "refused", "programme_saved"), row, strict=True))
+    names = ("redemptions", "redeemed", "refused", "programme_saved", "discounts_wrong")
+    return dict(zip(names, row, strict=True))
 
 
 def _heavy(account_id: int) -> dict[str, Any]:

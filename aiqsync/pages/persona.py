@@ -69,6 +69,15 @@ class PartForm(forms.Form):
         return {"points": points, "key": f"revert:{public_id}:{token}" if token else None}
 
 
+class OrderForm(forms.Form):
+    """What the order comes to, for a discount with a minimum spend."""
+
+    spend = forms.DecimalField(max_digits=10, decimal_places=2, min_value=Decimal(0))
+
+    def cents(self) -> int:
+        return int(self.cleaned_data["spend"] * 100)
+
+
 class EnrolForm(forms.Form):
     from_date = forms.DateField(
         label="Earns from",
@@ -164,6 +173,14 @@ def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int
     if not staff.may_redeem(role, settings):
         raise PermissionDenied
     discount = get_object_or_404(Discount, pk=discount_id)
+    order = OrderForm(request.POST) if discount.min_spend_cents else None
+    if order and not order.is_valid():
+        least = iq.money(discount.min_spend_cents, request.membership.account.currency)
+        messages.error(
+            request,
+            f"{discount} is for orders from {least} on: type what the order comes to, as 54.50. Nothing was redeemed.",
+        )
+        return _to(persona)
     proof = ""
     if settings.pin_to_redeem:
         try:
@@ -188,6 +205,7 @@ def redeem(request: HttpRequest, contact_id: uuid.UUID, discount_id: int, n: int
                 now=now,
                 user_id=request.user.pk,
                 store_id=_store_of(request),
+                spend_cents=order.cents() if order else None,
             )
             if done.created:
                 detail = {"discount": discount.name, "points": str(done.points), "redemption": str(done.redemption_id)}

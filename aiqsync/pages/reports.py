@@ -1,6 +1,5 @@
 """Reports: staff, points liability with its closed months, margin, data quality, and the ledger's own check."""
 
-import csv
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -13,7 +12,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.views.decorators.http import require_POST, require_safe
 
-from aiqsync.accounts import audit
+from aiqsync.accounts import audit, sheets
 from aiqsync.accounts.roles import Role, may
 from aiqsync.accounts.tenancy import current_account_id
 from loyalty import checks, closes, exports, reports
@@ -207,12 +206,5 @@ def check_ledger(request: HttpRequest) -> HttpResponse:
 def _csv(name: str, head: tuple[str, ...], rows: list[tuple]) -> HttpResponse:
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    out = csv.writer(answer)
-    out.writerow(head)
-    out.writerows([_plain(value) for value in row] for row in rows)
+    answer.writelines(sheets.lines(head, rows))
     return answer
-
-
-def _plain(value):
-    """A name that begins like a formula is written as text: spreadsheets would run it."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value

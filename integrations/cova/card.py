@@ -246,6 +246,12 @@ CARD = Card(
         "discount_percent": "yes",
         "discount_product": "Cova's till takes only amounts and percentages off the whole cart.",
         "discount_bogo": "Cova's till takes only amounts and percentages off the whole cart.",
+        "discount_by_id": "Cova cannot apply a discount of its own by an id; the POS Discount ID is not used there.",
+        "discount_min_spend": "Cova does not check a minimum spend: its till takes the discount off a smaller cart "
+        "too. It is checked here where the order's amount is known.",
+        "discount_tier": "Cova does not apply tier rewards by itself: staff choose them like any other discount.",
+        "discount_back": "A discount that is removed at Cova's till is not told: the points come back when its sale "
+        "arrives without it, or when staff give them back.",
         "fulfilment": "Cova's sales tell deliveries only, not pickups from walk-ins.",
         "deleted_sales": "Cova's lists do not show them; a void is an invoice refunded the same day.",
         "webhooks": "Cova offers none; we ask every 20 seconds.",

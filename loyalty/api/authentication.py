@@ -25,7 +25,7 @@ NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key, its account, and the store it belongs to (None: the whole account)."""
+    """A key, its account with what its programme hides, and the store it belongs to (None: the whole account)."""
 
     key_id: int
     account_id: int
@@ -35,6 +35,7 @@ class Caller:
     zone: str
     region: str
     store_id: int | None
+    points_hidden: bool  # the programme hides points, or is off: no answer tells a balance
 
     # The framework asks every user this.
     is_authenticated = True
@@ -45,10 +46,12 @@ class Caller:
 
 
 _LOOK_UP = """
-SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id
+SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id,
+       coalesce(g.hide_points OR NOT g.enabled, true)
 FROM accounts_apikey k
 JOIN accounts_account a ON a.id = k.account_id
 LEFT JOIN stores_storekey s ON s.key_id = k.id
+LEFT JOIN loyalty_programme g ON g.account_id = k.account_id
 WHERE k.hash = %s AND k.revoked_at IS NULL
 """
 

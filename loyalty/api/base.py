@@ -1,6 +1,7 @@
 """The view all calls share: JSON in, JSON out, one envelope, one way to refuse."""
 
 import re
+from decimal import Decimal
 
 from django.urls import URLPattern, path
 from rest_framework.negotiation import BaseContentNegotiation
@@ -43,6 +44,10 @@ class TillView(APIView):
     @property
     def caller(self) -> Caller:
         return self.request.auth
+
+    def told(self, balance: Decimal) -> Decimal | int:
+        """A balance as an answer may tell it: 0 where the programme hides points, as the vendor does."""
+        return 0 if self.caller.points_hidden else balance
 
 
 def route(pattern: str, view: type[APIView]) -> list[URLPattern]:

@@ -9,11 +9,12 @@ from django.db import connection
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import status
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aiqsync.accounts.models import Scope
-from loyalty import ledger, links, refusals
+from loyalty import discounts, ledger, links, refusals
 from loyalty.models import Channel, RedemptionState
 from loyalty.wallet import plain_points
 
@@ -23,6 +24,17 @@ from .shapes import Body
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 LONGEST_TRANSACTION = 100
+ORDER = {
+    "application/json": {
+        "type": "object",
+        "properties": {
+            "orderSubtotal": {
+                "type": "number",
+                "description": "Optional: the order in dollars, after discounts, before tax. It can only refuse.",
+            }
+        },
+    }
+}
 
 
 class Mismatch(Refused):
@@ -30,7 +42,11 @@ class Mismatch(Refused):
 
 
 class Redeem(TillView):
-    """PUT the wallet's `redemptionURL` as it is (web shops). Repeating it is safe."""
+    """PUT the wallet's `redemptionURL` as it is (web shops). Repeating it is safe.
+
+    What a discount costs and takes off is never the caller's to say. The one thing that is read of a body is
+    `orderSubtotal`, in dollars: with it a discount with a minimum spend is refused for a smaller order.
+    """
 
     scopes = {"PUT": Scope.POS}
 
@@ -38,7 +54,7 @@ class Redeem(TillView):
         operation_id="redeem",
         summary="Redeem one discount",
         tags=["redemptions"],
-        request=None,
+        request=ORDER,
         responses=OpenApiTypes.OBJECT,
     )
     def put(self, request: Request, uid: str, discount: str, token: str) -> Response:
@@ -50,7 +66,7 @@ class Redeem(TillView):
             raise Refused(f"transactionID: at most {LONGEST_TRANSACTION} characters.")
         link = _link(self.caller.account_id, discount, token, now)
         try:
-            done = ledger.redeem(
+            done = discounts.redeem(
                 account_id=self.caller.account_id,
                 persona_id=link.persona_id,
                 discount_id=link.discount_id,
@@ -59,14 +75,15 @@ class Redeem(TillView):
                 channel=Channel.TILL if order else Channel.WEB,
                 now=now,
                 store_id=self.caller.store_id,
+                spend_cents=_order_cents(self.request),
             )
         except refusals.Refusal as error:
-            raise Refused(refusals.sentence(error)) from None
+            raise Refused(refusals.sentence(error, hidden=self.caller.points_hidden)) from None
         return answer(
             {
                 "redemptionID": done.redemption_id,
                 "pointsDeducted": done.points,
-                "loyaltyPoints": done.balance if done.created else _balance_then(done),
+                "loyaltyPoints": self.told(done.balance if done.created else _balance_then(done)),
                 "transactionID": order or None,
                 "code": done.code or None,
                 # What this call made of it. Nothing that may have changed since: a repeat answers the same bytes.
@@ -83,7 +100,7 @@ class RedeemForOrder(Redeem):
         operation_id="redeem_for_order",
         summary="Redeem one discount for a till's transaction",
         tags=["redemptions"],
-        request=None,
+        request=ORDER,
         responses=OpenApiTypes.OBJECT,
     )
     def put(self, request: Request, uid: str, discount: str, token: str, transaction: str) -> Response:
@@ -135,11 +152,21 @@ class Revert(TillView):
                 "redemptionID": done.redemption_id,
                 "pointsReturned": done.points,
                 "pointsReturnedTotal": done.reverted_total,
-                "loyaltyPoints": done.balance,
+                "loyaltyPoints": self.told(done.balance),
                 "state": done.state,
             },
             headers=None if done.created else REPLAYED,
         )
+
+
+def _order_cents(request: Request) -> int | None:
+    """What the order comes to, when the caller says so. A body that is not an object says nothing, as ever."""
+    try:
+        if not isinstance(request.data, dict):
+            return None
+    except ParseError:
+        return None
+    return Body(request).cents("orderSubtotal")
 
 
 def _link(account_id: int, discount: str, token: str, now: datetime) -> links.Link:

@@ -53,8 +53,28 @@ class Body:
                 return _WORDS[word]
         raise Refused(f"{name}: must be true or false.")
 
+    def cents(self, name: str) -> int | None:
+        """Dollars from 0 on as whole cents (a part of a cent is dropped), or None when the field is not there."""
+        value = self._number(name)
+        if value is None:
+            return None
+        if not 0 <= value < 10**9:
+            raise Refused(f"{name}: must be dollars, 0 or more.")
+        return int(Decimal(str(value)) * 100)
+
     def points(self, name: str) -> Decimal | None:
         """Points above 0 with at most two decimals, or None when the field is not there."""
+        value = self._number(name)
+        if value is None:
+            return None
+        if not 0 < value < 10**12:
+            raise Refused(f"{name}: must be above 0.")
+        points = Decimal(str(value))
+        if points != round(points, 2):
+            raise Refused(f"{name}: at most two decimals.")
+        return round(points, 2)
+
+    def _number(self, name: str) -> int | float | None:
         value = self.fields.get(name)
         if value is None:
             return None
@@ -66,9 +86,4 @@ class Body:
                 raise Refused(f"{name}: must be a number.") from None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise Refused(f"{name}: must be a number.")
-        if not 0 < value < 10**12:
-            raise Refused(f"{name}: must be above 0.")
-        points = Decimal(str(value))
-        if points != round(points, 2):
-            raise Refused(f"{name}: at most two decimals.")
-        return round(points, 2)
+        return value

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.services import email_of
-from loyalty import links, personas, wallet
+from loyalty import links, personas, pictures, wallet
 
 from .authentication import Caller, epoch
 from .base import TillView
@@ -62,7 +62,9 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
 
 
 def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[str, Any]:
-    """The wallet as the wire has it. `loyalty`, `asOf`, `salesReadUntil` and `openRedemptions` are ours."""
+    """The wallet as the wire has it. Ours, beside the vendor's: `loyalty`, `asOf`, `salesReadUntil`,
+    `openRedemptions`; `cover` and `minimumSpend` of a discount.
+    """
     now = epoch(shown.as_of)
     signer = (caller, host, shown.persona_id, now + int(links.VALID_FOR.total_seconds()))
     return {
@@ -100,16 +102,17 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
         link=links.Link(persona_id=persona_id, discount_id=reward.discount_id, n=reward.n),
         expires_at=expires_at,
     )
-    dollars, cents = divmod(reward.amount_cents, 100)
     return {
         "id": str(reward.number),
         "posDiscountID": reward.pos_discount_id,
-        "avatar": "",
+        "avatar": host + pictures.address(reward.logo),
+        "cover": host + pictures.address(reward.cover) if reward.cover else None,
         "name": reward.name,
         "pageTitle": reward.description,
         "inStoreRedemption": reward.in_store_only,
-        "dollarValue": dollars if not cents else reward.amount_cents / 100,
+        "dollarValue": _dollars(reward.amount_cents),
         "percentageValue": reward.percent,
+        "minimumSpend": _dollars(reward.min_spend_cents),
         "pointsDeduction": reward.price,
         "tierDiscount": reward.tier,
         "reusable": reward.reusable,
@@ -117,3 +120,8 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
         "expiration": epoch(reward.ends_at) if reward.ends_at else 0,
         "redemptionURL": f"{host}/api/v1.1/discount/redeem/{caller.uid}/{reward.number}/{token}",
     }
+
+
+def _dollars(cents: int) -> int | float:
+    whole, rest = divmod(cents, 100)
+    return cents / 100 if rest else whole

@@ -29,8 +29,8 @@ class NotAvailable(Exception):
     """The discount cannot be used now; `loyalty.refusals.sentence` says why.
 
     `reason`: unknown, stale (read the wallet again), disabled (the programme), not_a_member, archived, not_started,
-    ended, staff_only, store, audience, expired_for_you, blocked (employee), mirror, spend, cooldown (until `free_at`),
-    no_code.
+    ended, staff_only, in_store, store, audience, expired_for_you, blocked (employee), mirror, spend, cooldown (until
+    `free_at`), no_code.
     """
 
     def __init__(self, reason: str, *, free_at: datetime | None = None, min_spend_cents: int = 0) -> None:
@@ -89,14 +89,15 @@ def redeem(
     now: datetime,
     store_id: int | None = None,
     user_id: int | None = None,
-    one_per_order: bool = True,
+    per_order: int | None = 1,
     spend_cents: int | None = None,
 ) -> Redeemed:
     """Use a discount; the same request again answers the same redemption (`created` False).
 
-    `n` is how many redemptions of this discount the persona had when the wallet was read. `spend_cents` is the order's
-    subtotal, where it is known. A persona that was merged redeems from its root's wallet. Raises NotEnoughPoints,
-    AlreadyUsed, OneDiscountPerOrder and NotAvailable, each with nothing taken.
+    `n` is how many redemptions of this discount the persona had when the wallet was read. `per_order` is how many
+    discounts one order may carry where it happens (`discounts.redeem` asks the card; None: however many), `spend_cents`
+    the order's subtotal, where it is known. A persona that was merged redeems from its root's wallet. Raises
+    NotEnoughPoints, AlreadyUsed, OneDiscountPerOrder and NotAvailable, each with nothing taken.
     """
     answer = call(
         "loyalty_redeem(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)::text",
@@ -109,7 +110,7 @@ def redeem(
         now,
         store_id,
         user_id,
-        one_per_order,
+        per_order,
         spend_cents,
     )
     match answer.get("refused"):

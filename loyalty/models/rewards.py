@@ -93,6 +93,9 @@ class Discount(TenantModel):
     rank = models.PositiveSmallIntegerField("Order in the wallet", default=100)
     limited_stores = models.BooleanField(default=False, editable=False)  # there are rows of DiscountStore
     limited_audiences = models.BooleanField(default=False, editable=False)  # there are rows of DiscountAudience
+    # What the last check found to be wrong with it at the till, as a sentence (`discounts.check`).
+    problem = models.CharField(max_length=500, blank=True, default="", editable=False)
+    checked_at = models.DateTimeField(null=True, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -170,17 +173,35 @@ class DiscountAudience(TenantModel):
         constraints = [models.UniqueConstraint(fields=["discount", "audience"], name="discount_audience_once")]
 
 
-class DiscountImage(TenantModel):
-    """The picture of a discount, re-encoded by us; in the database, because no machine keeps files."""
+class ImageKind(models.TextChoices):
+    LOGO = "logo", "Logo"  # square, beside the name
+    COVER = "cover", "Cover"  # wide, above it
 
-    discount = TenantKey(Discount, on_delete=models.CASCADE, related_name="images")
+
+class DiscountImage(TenantModel):
+    """A picture of a discount, re-encoded by us; in the database, because no machine keeps files.
+
+    `digest` is its address: made with a key of ours from whose picture it is and from the picture, so that nobody can
+    guess one, and the same address is always the same picture.
+    """
+
+    discount = TenantKey(Discount, on_delete=models.CASCADE, db_index=False, related_name="images")
+    kind = models.CharField(max_length=5, choices=ImageKind, default=ImageKind.LOGO)
     content_type = models.CharField(max_length=20)
     data = models.BinaryField()
+    width = models.PositiveSmallIntegerField(default=0)
+    height = models.PositiveSmallIntegerField(default=0)
     digest = models.CharField(max_length=32, unique=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["discount"], name="discount_image_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["discount", "kind"], name="discount_image_once"),
+            # A browser is told this type and no other: nothing that could run is ever kept.
+            models.CheckConstraint(
+                condition=Q(content_type__in=["image/png", "image/jpeg"]), name="discount_image_type"
+            ),
+        ]
 
 
 class AudienceMember(TenantModel):

@@ -50,6 +50,7 @@ $$;
 
 -- Use a discount: lock, find the same request, check, take, answer, in one round trip.
 -- p_n is how many redemptions of the discount the persona had when the wallet was read: the redemption address.
+-- p_per_order is how many discounts of ours the till takes for one order (null: however many); p_spend the order's cents.
 -- The wallet is the root's of the persona; what was used before counts for the whole group.
 -- Answers the redemption, or {refused, balance, price, ...}. Looking for the same request comes before every check, so
 -- that a repeated request is answered alike after the discount has ended.
@@ -57,7 +58,7 @@ $$;
 -- new installation a session would keep reading whole tables, small when it first looked, until it ended.
 CREATE OR REPLACE FUNCTION loyalty_redeem(
     p_account bigint, p_persona bigint, p_discount bigint, p_n bigint, p_transaction text, p_channel text,
-    p_now timestamptz, p_store bigint, p_user bigint, p_one_per_order boolean, p_spend bigint DEFAULT NULL
+    p_now timestamptz, p_store bigint, p_user bigint, p_per_order integer, p_spend bigint DEFAULT NULL
 ) RETURNS jsonb LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -123,10 +124,14 @@ BEGIN
             RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
         END IF;
     END IF;
-    IF v_refused IS NULL AND v_others AND (p_one_per_order OR NOT v_discount.stackable OR EXISTS (
+    IF v_refused IS NULL AND v_others AND (NOT v_discount.stackable OR EXISTS (
         SELECT FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
         WHERE r.persona_id = ANY (v_group) AND r.transaction = p_transaction AND r.transaction <> ''
           AND r.state IN ('applied', 'settled') AND NOT d.stackable
+    ) OR p_per_order <= (
+        SELECT count(*) FROM loyalty_redemption r
+        WHERE r.persona_id = ANY (v_group) AND r.transaction = p_transaction AND r.transaction <> ''
+          AND r.state IN ('applied', 'settled')
     )) THEN
         v_refused := 'order';
     END IF;
@@ -157,6 +162,7 @@ BEGIN
             WHEN v_discount.starts_at > p_now THEN 'not_started'
             WHEN v_discount.ends_at <= p_now THEN 'ended'
             WHEN v_discount.hide_redeem AND v_channel = 'web' THEN 'staff_only'
+            WHEN v_discount.in_store_only AND v_channel = 'web' THEN 'in_store'
             WHEN v_discount.limited_stores AND p_store IS NOT NULL AND NOT EXISTS (
                 SELECT FROM loyalty_discountstore WHERE discount_id = p_discount AND store_id = p_store) THEN 'store'
             WHEN v_discount.limited_audiences AND NOT EXISTS (

@@ -121,7 +121,9 @@ def _reward_rows(word, now, persona, discount, redemption, store, user) -> None:
     audience = y.Audience.objects.get()
     y.DiscountStore.objects.create(discount=discount, store=store)
     y.DiscountAudience.objects.create(discount=discount, audience=audience)
-    y.DiscountImage.objects.create(discount=discount, content_type="image/png", data=b"png", digest=word[:32])
+    y.DiscountImage.objects.create(
+        discount=discount, content_type="image/png", data=b"png", digest=word.encode().hex()[:32].ljust(32, "0")
+    )
     y.AudienceMember.objects.create(audience=audience, persona=persona, joined_at=now, by_hand=True)
     y.CouponCode.objects.create(discount=discount, code=word)
     y.Review.objects.create(kind="waiting", redemption=redemption, outcome="dismissed", note=word, user=user)

@@ -191,7 +191,7 @@ class TestOrders:
     def test_two_discounts_on_one_order(self, shop, first, second, card_takes_one, combined):
         one, two = (make_discount(shop.account, points=100, stackable=stack) for stack in (first, second))
         assert shop.redeem(discount=one, order="T1").created
-        asked = {"discount": two, "order": "T1", "one_per_order": card_takes_one}
+        asked = {"discount": two, "order": "T1", "per_order": 1 if card_takes_one else None}
         if combined:
             assert shop.redeem(**asked).created
         else:

@@ -95,9 +95,12 @@ def phone(e164: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
-def pill(text: str, tone: str = "") -> SafeString:
-    """A state in a word. Tones: good, warn, bad, info, or none."""
-    return format_html('<span class="iq-pill{}">{}</span>', f" iq-pill-{tone}" if tone else "", text)
+def pill(text: str, tone: str = "", why: str = "") -> SafeString:
+    """A state in a word, on hovering also why. Tones: good, warn, bad, info, or none."""
+    tone = f" iq-pill-{tone}" if tone else ""
+    if why:
+        return format_html('<span class="iq-pill{}" title="{}">{}</span>', tone, why, text)
+    return format_html('<span class="iq-pill{}">{}</span>', tone, text)
 
 
 register.filter("pill", pill)

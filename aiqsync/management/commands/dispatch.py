@@ -13,7 +13,7 @@ from django_q.tasks import async_task
 from aiqsync import tasks
 from aiqsync.accounts.models import Account
 from integrations import services
-from loyalty import audiences, checks, closes, earning, jobs, ledger, messages, reconcile, seals
+from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -51,12 +51,13 @@ class Command(BaseCommand):
 
 
 def keep_books() -> None:
-    """Seal, close months, refresh audiences and give their boosts; have each ledger looked at once a day."""
+    """Seal, close months, refresh audiences and give their boosts; look at discounts and ledgers once a day."""
     now = timezone.now()
     seals.seal_due(now=now)
     closes.close_due(now=now)
     audiences.refresh_due(now=now)
     for account_id in Account.objects.values_list("pk", flat=True):
         earning.settle_audience_boosts(account_id=account_id, now=now)
+    discounts.check_due(now=now)
     if checks.is_due(now=now):
         async_task("aiqsync.tasks.check_ledgers")

@@ -47,20 +47,61 @@ addEventListener("pageshow", () => {
   }
 });
 
-// A discount's preview follows what is typed.
+// A discount's preview follows what is typed, ticked and chosen.
 document.addEventListener("DOMContentLoaded", () => {
   const preview = document.querySelector("[data-preview]");
   if (!preview) return;
   const field = (name) => document.querySelector(`[name="${name}"]`);
-  const draw = () => {
-    const value = (name) => field(name)?.value.trim() || "";
-    const off = value("kind") === "percent" ? `${value("percent") || "…"}% off` : `$${value("amount") || "…"} off`;
-    preview.querySelector("[data-preview-name]").textContent = value("name") || off;
-    preview.querySelector("[data-preview-text]").textContent = value("description") || off;
-    const points = Number(value("points"));
-    preview.querySelector("[data-preview-points]").textContent = points ? `${points.toLocaleString("en")} points` : "No points";
+  if (!field("name")) return;
+  const part = (name) => preview.querySelector(`[data-preview-${name}]`);
+  const value = (name) => field(name)?.value.trim() || "";
+  const ticked = (name) => Boolean(field(name)?.checked);
+  const show = (name, text) => {
+    part(name).hidden = !text;
+    if (typeof text === "string" && text) part(name).textContent = text;
   };
+  const ends = () => {
+    const [year, month, day] = value("ends_at_0").split("-").map(Number);
+    if (!day) return "";
+    const date = new Date(year, month - 1, day);
+    if (isNaN(date)) return "";
+    const said = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+    return `Ends on ${said}${value("ends_at_1") ? `, ${value("ends_at_1").slice(0, 5)}` : ""}`;
+  };
+  const draw = () => {
+    const off = value("kind") === "percent" ? `${value("percent") || "…"}% off` : `$${value("amount") || "…"} off`;
+    part("name").textContent = value("name") || off;
+    part("text").textContent = value("description") || off;
+    const points = Number(value("points"));
+    part("points").textContent = points ? `${points.toLocaleString("en")} points` : "No points";
+    show("place", ticked("in_store_only"));
+    const spend = Number(value("min_spend"));
+    show("spend", spend ? `From $${spend.toFixed(2)}` : "");
+    show("once", !ticked("reusable") && value("reward") !== "tier");
+    show("ends", ends());
+    show("redeem", !ticked("hide_redeem"));
+    show("ask", ticked("hide_redeem"));
+  };
+  // A picture as it will be: chosen here, or the one there is, or none.
+  const before = { logo: part("logo").getAttribute("src"), cover: part("cover").hidden ? "" : part("cover").getAttribute("src") };
+  const picture = (name) => {
+    const put = (address) => {
+      part(name).src = address || preview.dataset.none;
+      part(name).hidden = name === "cover" && !address;
+    };
+    const [file] = field(name)?.files || [];
+    if (!file) return put(ticked(`${name}-clear`) ? "" : before[name]);
+    const reader = new FileReader();
+    reader.onload = () => put(reader.result);
+    reader.readAsDataURL(file);
+  };
+  for (const name of ["logo", "cover"]) {
+    for (const input of [field(name), field(`${name}-clear`)]) input?.addEventListener("change", () => picture(name));
+    part(name).addEventListener("error", () => {
+      if (part(name).getAttribute("src") !== preview.dataset.none) part(name).src = preview.dataset.none; // no picture
+    });
+  }
   document.addEventListener("input", draw);
   document.addEventListener("change", draw);
-  if (field("name")) draw();
+  draw();
 });

@@ -63,7 +63,8 @@ def test_field_by_field(till, settings):
     first, second = told["discountTemplates"]
     url = first.pop("redemptionURL")
     assert first == {
-        "id": str(flat.number), "posDiscountID": "88f1", "avatar": "", "name": "$10.50 off", "pageTitle": "Any order",
+        "id": str(flat.number), "posDiscountID": "88f1", "avatar": "http://testserver/static/aiqsync/reward.png",
+        "cover": None, "name": "$10.50 off", "pageTitle": "Any order", "minimumSpend": 0,
         "inStoreRedemption": True, "dollarValue": 10.5, "percentageValue": 0, "pointsDeduction": 400,
         "tierDiscount": False, "reusable": False, "available": True, "expiration": int(ends.timestamp()),
     }  # fmt: skip

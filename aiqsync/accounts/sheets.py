@@ -1,0 +1,23 @@
+"""Tables as CSV: in pieces, and with nothing in them that a spreadsheet would run."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class _Echo:
+    def write(self, text: str) -> str:
+        return text
+
+
+def lines(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """The table, line by line as the rows come."""
+    out = csv.writer(_Echo())
+    yield out.writerow(head)
+    for row in rows:
+        yield out.writerow([plain(value) for value in row])
+
+
+def plain(value: Any) -> Any:
+    """A text that begins like a formula is written as text: spreadsheets would run it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
