@@ -23,14 +23,14 @@ SAMPLE = 10
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def next_personas(account_id: int, after: int, limit: int = PERSONAS, *, gifts: bool = False) -> list[int]:
+def next_personas(account_id: int, after: int, *, gifts: bool = False) -> list[int]:
     """The next ones with sales or open lots, by id; with `gifts` also who is in an audience.
 
     Merged ones are counted with their survivor.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT p.id {_WITH_POINTS} AND p.id > %s ORDER BY p.id LIMIT %s", [account_id, gifts, after, limit]
+            f"SELECT p.id {_WITH_POINTS} AND p.id > %s ORDER BY p.id LIMIT %s", [account_id, gifts, after, PERSONAS]
         )
         return [row[0] for row in cursor.fetchall()]
 
