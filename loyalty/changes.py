@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from aiqsync.accounts import audit
@@ -91,21 +92,6 @@ def since(change: ProgrammeChange) -> Since:
     """What has come since the counting began, and is not in its figures."""
     edge = change.counted.get("edge")
     return counting.since(change.account_id, Edge(*edge)) if edge else Since(0, 0)
-
-
-def _came(found: Since) -> str:
-    """ "3 sales came and the points of 2 shoppers moved"."""
-
-    def some(number: int, one: str, more: str) -> str:
-        least = "at least " if number >= counting.MOST_SINCE else ""
-        return f"{least}{number:,} {one if number == 1 else more}"
-
-    parts = []
-    if found.sales:
-        parts.append(f"{some(found.sales, 'sale', 'sales')} came")
-    if found.shoppers:
-        parts.append(f"the points of {some(found.shoppers, 'shopper', 'shoppers')} moved")
-    return " and ".join(parts)
 
 
 # Verbs
@@ -231,14 +217,17 @@ def confirm(
             raise Refused("It was counted against older settings; count again.")
         if seen and seen != change.counted.get("at"):
             raise Refused("It was counted again meanwhile. Look at the new figures, and confirm those.")
-        if not anyway and (came := since(change)):
+        if not anyway and (found := since(change)):
             raise Refused(
-                f"Since this was counted, {_came(came)}: the figures are a little old. Count again, or confirm all the "
+                f"Since this was counted, {found.words}: the figures are a little old. Count again, or confirm all the "
                 "same; what came since is brought to the new settings too."
             )
         wipe = "wipe" in change.values
         if not wipe:
-            programme.write(account_id=change.account_id, values=change.values, user=user, moved=True)
+            try:
+                programme.write(account_id=change.account_id, values=change.values, user=user, moved=True)
+            except ValidationError as error:  # what it speaks of has gone meanwhile
+                raise Refused(f"It cannot be done any more: {' '.join(error.messages)} Dismiss it.") from None
         change.state, change.confirmed_by, change.confirmed_at = ChangeState.APPLYING, user, now
         change.save(update_fields=["state", "confirmed_by", "confirmed_at"])
         audit.record(
@@ -377,6 +366,8 @@ def _rules_after(change: ProgrammeChange, user: User | None) -> Rules | None:
             raise _Enough(rules.of(change.account_id))
     except _Enough as read:
         return read.rules
+    except ValidationError as error:
+        raise GiveUp(" ".join(error.messages)) from None
 
 
 class _Enough(Exception):

@@ -85,6 +85,21 @@ class Since:
     def __bool__(self) -> bool:
         return bool(self.sales or self.shoppers)
 
+    @property
+    def words(self) -> str:
+        """For the middle of a sentence: 3 sales came and the points of 2 shoppers moved."""
+        parts = []
+        if self.sales:
+            parts.append(f"{_some(self.sales, 'sale')} came")
+        if self.shoppers:
+            parts.append(f"the points of {_some(self.shoppers, 'shopper')} moved")
+        return " and ".join(parts)
+
+
+def _some(number: int, what: str) -> str:
+    least = "at least " if number >= MOST_SINCE else ""
+    return f"{least}{number:,} {what}{'' if number == 1 else 's'}"
+
 
 MOST_SINCE = 1000
 
