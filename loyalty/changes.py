@@ -402,7 +402,8 @@ def _recompute(work: Work) -> None:
 
 def follow(*, account_id: int, persona_ids: Sequence[int], now: datetime) -> None:
     """Points that changed hands while an expiry is being rewritten: who has them may have been passed already."""
-    change = ProgrammeChange.unscoped.filter(account_id=account_id, state=ChangeState.APPLYING).first()
+    with acting_in(account_id):
+        change = ProgrammeChange.objects.filter(account_id=account_id, state=ChangeState.APPLYING).first()
     if change is not None and programme.touches_expiry(change.values) and (new_rules := rules.of(account_id)):
         expiry.rewrite(account_id=account_id, persona_ids=persona_ids, rules=new_rules, now=now)
 

@@ -59,7 +59,7 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
 
 
 def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[str, Any]:
-    """The wallet as the wire has it. `loyalty`, `asOf` and `openRedemptions` are ours, beside the vendor's."""
+    """The wallet as the wire has it. Ours, beside the vendor's: loyalty, asOf, nextToExpire and openRedemptions."""
     now = epoch(shown.as_of)
     signer = (caller, host, shown.persona_id, now + int(links.VALID_FOR.total_seconds()))
     return {
@@ -70,6 +70,9 @@ def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[
         "discountTemplates": [_template(reward, *signer) for reward in shown.rewards] or None,
         "loyalty": shown.is_member,
         "asOf": now,
+        "nextToExpire": None
+        if shown.hidden or shown.next_to_expire is None
+        else {"points": shown.next_to_expire[0], "at": epoch(shown.next_to_expire[1])},
         "openRedemptions": [
             {
                 "redemptionID": one.redemption_id,

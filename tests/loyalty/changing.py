@@ -10,8 +10,19 @@ from django.utils import timezone
 from aiqsync.accounts.tenancy import acting_in
 from integrations.kit.records import CustomerRecord, SaleRecord
 from integrations.sink import Batch, sink
-from loyalty import audits, changes, consent, earning, jobs, ledger, personas
-from loyalty.models import ChangeState, Entry, Job, Lot, Persona, Programme, ProgrammeChange, Shortfall, Wallet
+from loyalty import audiences, audits, changes, consent, earning, jobs, ledger, personas
+from loyalty.models import (
+    Audience,
+    ChangeState,
+    Entry,
+    Job,
+    Lot,
+    Persona,
+    Programme,
+    ProgrammeChange,
+    Shortfall,
+    Wallet,
+)
 from tests.factories import make_account, make_user
 from tests.records import customer, land_customers, land_sales, make_origin, refund, sale
 
@@ -161,3 +172,27 @@ class World:
 
     def set(self, **fields: Any) -> ProgrammeChange:
         return self.apply(programme=fields)
+
+
+def some_audience(world) -> int:
+    made = Audience.unscoped.create(account=world.account, name="Chosen", by_rules=False)
+    chosen = [world.people[name].pk for name in ("ada", "gil", "hal")]
+    audiences.add(account_id=world.account.pk, audience_id=made.pk, persona_ids=chosen, now=world.now)
+    return made.pk
+
+
+def agree(world, change, before):
+    """The figures on the screen beside the balances before and after."""
+    after, counted = world.balances(), change.counted
+    moved = {pk for pk in before.keys() | after if before.get(pk, 0) != after.get(pk, 0)}
+    assert Decimal(counted["before"]) == sum(before.values())
+    assert Decimal(counted["after"]) == sum(after.values())
+    assert counted["shoppers"] == len(moved)
+    largest = sorted(moved, key=lambda pk: (-abs(after.get(pk, 0) - before.get(pk, 0)), pk))[:10]
+    assert [(pk, Decimal(b), Decimal(a)) for pk, b, a in counted["sample"]] == [
+        (pk, before.get(pk, 0), after.get(pk, 0)) for pk in largest
+    ]
+    applied = change.applied
+    assert Decimal(counted["after"]) - Decimal(counted["before"]) == Decimal(applied["points"])
+    assert Decimal(counted["expiring"]) == Decimal(applied["expired"])
+    assert (counted["shortfalls"], Decimal(counted["short"])) == (applied["shortfalls"], Decimal(applied["short"]))
