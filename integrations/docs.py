@@ -70,9 +70,9 @@ def page(card: Card) -> str:
         "",
         "## What is read, and how often",
         "",
-        "| Stream | Read again after |",
-        "|---|---|",
-        *(f"| {s.title} | {_every(s.interval_s)} |" for s in card.streams),
+        "| Stream | Read again after | When it brings nothing |",
+        "|---|---|---|",
+        *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
         "",
         "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "
         f"{card.calls_per_minute} calls a minute is never reached.",

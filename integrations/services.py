@@ -1,6 +1,6 @@
 """What the floors above may ask of integrations: connect, sync, stop, and the seam through which rows come up."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 from django.db import connection as db
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, Model, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
@@ -19,13 +19,17 @@ from .kit.card import Card, Verified
 from .kit.errors import BadCredentials, VendorError
 from .kit.phones import e164, is_placeholder
 from .kit.phones import email as email_of
+from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
 from .models import (
     Connection,
     Credential,
     CredentialState,
+    Customer,
     Location,
     Origin,
+    PricingGroup,
     RunStatus,
+    Sale,
     StreamState,
     SyncRun,
 )
@@ -36,7 +40,8 @@ from .sink import install as install_sink
 __all__ = [
     "BadCredentials", "Batch", "Card", "Evidence", "LandAgain", "Refused", "Sink", "VendorError", "Verified",
     "cards_in_use", "connect", "disconnect", "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink",
-    "is_placeholder", "lock_origins", "read_past", "reconnect", "run_slice", "save_credential", "sync_now",
+    "is_placeholder", "lock_origins", "never_brought", "read_past", "reconnect", "run_slice", "save_credential",
+    "sync_now",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -408,6 +413,33 @@ def _behind(state: StreamState, moment: datetime) -> str:
     if state.read_until < moment:
         return "its sales are not read so far yet."
     return ""
+
+
+_TABLES: dict[type, type[Model]] = {
+    CustomerRecord: Customer, LocationRecord: Location, PricingGroupRecord: PricingGroup, SaleRecord: Sale,
+}  # fmt: skip
+
+
+def never_brought(*, card: Card, states: Sequence[StreamState]) -> set[int]:
+    """Which of these streams were read to the end and never brought a row, not even one that was refused.
+
+    Asked of the rows, not of the runs: those are pruned, and another credential may have read the same company.
+    """
+    asked, values = [], []
+    for state in states:
+        stream = card.stream(state.stream)
+        table = _TABLES.get(stream.record)
+        if table and stream.if_empty and state.first_done_at and state.credential.origin_id:
+            asked.append(
+                f"""SELECT %s::bigint WHERE NOT EXISTS (SELECT FROM {table._meta.db_table} WHERE origin_id = %s)
+                    AND NOT EXISTS (SELECT FROM integrations_refusedrow WHERE origin_id = %s AND stream = %s)"""
+            )
+            values += [state.pk, state.credential.origin_id, state.credential.origin_id, state.stream]
+    if not asked:
+        return set()
+    with db.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(asked), values)
+        return {row[0] for row in cursor.fetchall()}
 
 
 def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:

@@ -5,11 +5,13 @@ reads the new rules. Everybody's sales are settled again afterwards, in the back
 settled by the new rules at once. Running a slice twice posts nothing twice: what is posted is the difference.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from aiqsync.accounts import audit
@@ -18,15 +20,15 @@ from aiqsync.accounts.tenancy import acting_in
 from integrations.services import lock_origins
 
 from . import counting, earning, expiry, jobs, ledger, programme, rules
-from .counting import Counted
+from .counting import Counted, Edge, Since
 from .earning import Rules
 from .jobs import Enqueue, GiveUp, Work
-from .models import ChangeState, Job, JobState, ProgrammeChange, Wallet
+from .models import ChangeState, Job, JobState, ModifierKind, ProgrammeChange, Wallet
 from .programme import Problems
 
 __all__ = [
-    "AlreadyOpen", "NothingChanges", "Problems", "Refused", "confirm", "dismiss", "job_of", "open_change", "propose",
-    "propose_wipe", "recount", "resume", "save", "stale", "stop",
+    "AlreadyOpen", "NothingChanges", "Problems", "Refused", "confirm", "dismiss", "follow", "job_of", "open_change",
+    "propose", "propose_wipe", "recount", "resume", "save", "since", "stale", "stop",
 ]  # fmt: skip
 
 OPEN = (ChangeState.COUNTING, ChangeState.COUNTED, ChangeState.APPLYING)
@@ -45,7 +47,9 @@ class NothingChanges(Refused):
 
 
 class AlreadyOpen(Refused):
-    """Another change is being counted, confirmed or applied: one at a time."""
+    """Another change is counted, confirmed or applied: one at a time. `saved`: what moved nothing was kept."""
+
+    saved = False
 
     def __init__(self, change: ProgrammeChange) -> None:
         super().__init__(
@@ -84,6 +88,12 @@ def stale(change: ProgrammeChange) -> bool:
     return programme.of(change.account_id).version != change.version
 
 
+def since(change: ProgrammeChange) -> Since:
+    """What has come since the counting began, and is not in its figures."""
+    edge = change.counted.get("edge")
+    return counting.since(change.account_id, Edge(*edge)) if edge else Since(0, 0)
+
+
 # Verbs
 
 
@@ -97,9 +107,10 @@ def save(
     with acting_in(account_id):
         with transaction.atomic():
             at_once, moving = programme.split(programme.clean(account_id=account_id, values=values))
-            if moving and counting.nothing_to_move(account_id):
+            gifts = _brings_gifts(values)
+            if moving and counting.nothing_to_move(account_id, gifts=gifts):
                 lock_origins(account_id=account_id)
-                if counting.nothing_to_move(account_id):
+                if counting.nothing_to_move(account_id, gifts=gifts):
                     at_once, moving = programme.clean(account_id=account_id, values=values), {}
             if at_once:
                 moved = bool(set(at_once) - {"programme", "was"}) or bool(
@@ -111,7 +122,11 @@ def save(
                 )
         change = None
         if moving:
-            change = propose(account_id=account_id, values=moving, user=user, now=now, enqueue=enqueue)
+            try:
+                change = propose(account_id=account_id, values=moving, user=user, now=now, enqueue=enqueue)
+            except AlreadyOpen as other:
+                other.saved = bool(at_once)
+                raise
         return Saved(at_once, change)
 
 
@@ -177,8 +192,15 @@ def recount(*, change: ProgrammeChange, user: User, now: datetime, enqueue: Enqu
         return change
 
 
-def confirm(*, change: ProgrammeChange, user: User, now: datetime, enqueue: Enqueue | None = None) -> ProgrammeChange:
-    """Write the settings and start bringing everybody's points to them. Confirmed twice is confirmed once."""
+def confirm(
+    *, change: ProgrammeChange, user: User, now: datetime, seen: str = "", anyway: bool = False,
+    enqueue: Enqueue | None = None,
+) -> ProgrammeChange:  # fmt: skip
+    """Write the settings and start bringing everybody's points to them. Confirmed twice is confirmed once.
+
+    `seen`: of which count the figures were on the screen (`counted["at"]`). Sales that came since are a question
+    first; `anyway` answers it, since in a shop that sells there is always one more.
+    """
     with acting_in(change.account_id), transaction.atomic():
         lock_origins(account_id=change.account_id)
         version = programme.locked(change.account_id).version
@@ -193,9 +215,19 @@ def confirm(*, change: ProgrammeChange, user: User, now: datetime, enqueue: Enqu
             )
         if version != change.version:
             raise Refused("It was counted against older settings; count again.")
+        if seen and seen != change.counted.get("at"):
+            raise Refused("It was counted again meanwhile. Look at the new figures, and confirm those.")
+        if not anyway and (found := since(change)):
+            raise Refused(
+                f"Since this was counted, {found.words}: the figures are a little old. Count again, or confirm all the "
+                "same; what came since is brought to the new settings too."
+            )
         wipe = "wipe" in change.values
         if not wipe:
-            programme.write(account_id=change.account_id, values=change.values, user=user, moved=True)
+            try:
+                programme.write(account_id=change.account_id, values=change.values, user=user, moved=True)
+            except ValidationError as error:  # what it speaks of has gone meanwhile
+                raise Refused(f"It cannot be done any more: {' '.join(error.messages)} Dismiss it.") from None
         change.state, change.confirmed_by, change.confirmed_at = ChangeState.APPLYING, user, now
         change.save(update_fields=["state", "confirmed_by", "confirmed_at"])
         audit.record(
@@ -274,11 +306,20 @@ def _figures(counted: dict[str, Any]) -> dict[str, Any]:
 # Jobs
 
 
-def _next(work: Work) -> list[int]:
+def _brings_gifts(values: dict[str, Any]) -> bool:
+    """A boost of an audience: it reaches people who never bought anything."""
+    return any(
+        item.get("kind") == ModifierKind.BOOST and item.get("audience") and not item.get("with_sale")
+        for item in values.get("modifiers", ())
+    )
+
+
+def _next(work: Work, change: ProgrammeChange) -> list[int]:
     """The personas of this step, and the cursor behind them; none are left: finished."""
+    gifts = _brings_gifts(change.values)
     if work.total is None:
-        work.total = counting.how_many(work.account_id)
-    ids = counting.next_personas(work.account_id, work.cursor.get("after", 0))
+        work.total = counting.how_many(work.account_id, gifts=gifts)
+    ids = counting.next_personas(work.account_id, work.cursor.get("after", 0), gifts=gifts)
     if ids:
         work.cursor = {"after": ids[-1]}
         work.done += len(ids)
@@ -295,9 +336,11 @@ def _of(work: Work, state: str) -> ProgrammeChange:
 
 @jobs.handler("count")
 def _count(work: Work) -> None:
+    if not work.result:
+        lock_origins(account_id=work.account_id)  # between two pages: what comes behind the edge was not counted
     change = _of(work, ChangeState.COUNTING)
-    ids = _next(work)
-    counted = Counted.from_json(work.result) if work.result else Counted()
+    ids = _next(work, change)
+    counted = Counted.from_json(work.result) if work.result else Counted(edge=counting.edge())
     if "wipe" in change.values:
         _count_wipe(work, ids, counted)
     elif ids and (new_rules := _rules_after(change, work.user)):
@@ -323,6 +366,8 @@ def _rules_after(change: ProgrammeChange, user: User | None) -> Rules | None:
             raise _Enough(rules.of(change.account_id))
     except _Enough as read:
         return read.rules
+    except ValidationError as error:
+        raise GiveUp(" ".join(error.messages)) from None
 
 
 class _Enough(Exception):
@@ -344,20 +389,30 @@ def _count_wipe(work: Work, ids: list[int], counted: Counted) -> None:
 def _recompute(work: Work) -> None:
     lock_origins(account_id=work.account_id)
     change = _of(work, ChangeState.APPLYING)
-    ids = _next(work)
+    ids = _next(work, change)
     new_rules = rules.of(work.account_id)
+    due = expiry.due_lots(work.account_id, ids, work.now)
     if ids and new_rules:
-        earning.settle_personas(account_id=work.account_id, persona_ids=ids, now=work.now)
-        if programme.touches_expiry(change.values):
+        earning.settle_personas(account_id=work.account_id, persona_ids=ids, now=work.now, gifts=True)
+        if programme.touches_expiry(change.values) or new_rules.engine == "legacy":
             expiry.rewrite(account_id=work.account_id, persona_ids=ids, rules=new_rules, now=work.now)
         expiry.post_due(work.account_id, ids, work.now)
-    _applied(work, change)
+    _applied(work, change, due)
+
+
+def follow(*, account_id: int, persona_ids: Sequence[int], now: datetime) -> None:
+    """Points that changed hands while an expiry is being rewritten: who has them may have been passed already."""
+    with acting_in(account_id):
+        change = ProgrammeChange.objects.filter(account_id=account_id, state=ChangeState.APPLYING).first()
+    if change is not None and programme.touches_expiry(change.values) and (new_rules := rules.of(account_id)):
+        expiry.rewrite(account_id=account_id, persona_ids=persona_ids, rules=new_rules, now=now)
 
 
 @jobs.handler("wipe")
 def _wipe(work: Work) -> None:
     change = _of(work, ChangeState.APPLYING)
-    ids = _next(work)
+    ids = _next(work, change)
+    due = expiry.due_lots(work.account_id, ids, work.now)
     # Locked before it is read: a till must not take in between what is to be taken here.
     wallets = Wallet.objects.filter(persona_id__in=ids).order_by("persona_id")
     list(wallets.select_for_update().values_list("pk", flat=True))
@@ -369,12 +424,12 @@ def _wipe(work: Work) -> None:
                 key=f"wipe:{change.pk}:{persona_id}", now=work.now, user_id=change.confirmed_by_id,
                 note=change.values["wipe"]["note"],
             )  # fmt: skip
-    _applied(work, change)
+    _applied(work, change, due)
 
 
-def _applied(work: Work, change: ProgrammeChange) -> None:
+def _applied(work: Work, change: ProgrammeChange, due: Sequence[int]) -> None:
     """Add what this step posted to the job's figures; after the last one the change is applied, and says so."""
-    figures = _posted(work.account_id, work.now)
+    figures = _posted(work.account_id, work.now, due)
     before = work.result or {}
     work.result = {
         name: str(Decimal(before.get(name, "0")) + value) if isinstance(value, Decimal) else before.get(name, 0) + value
@@ -389,13 +444,18 @@ def _applied(work: Work, change: ProgrammeChange) -> None:
         )  # fmt: skip
 
 
-def _posted(account_id: int, now: datetime) -> dict[str, Any]:
-    """What was posted at this moment: a step has a moment of its own, to the microsecond."""
+def _posted(account_id: int, now: datetime, due: Sequence[int]) -> dict[str, Any]:
+    """What was posted at this moment: a step has a moment of its own, to the microsecond.
+
+    Lots that were `due` before expired by themselves; that is no doing of the change.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT count(*), coalesce(sum(points), 0), coalesce(-sum(points) FILTER (WHERE kind = 'expire'), 0)
-               FROM loyalty_entry WHERE account_id = %s AND at = %s""",
-            [account_id, now],
+               FROM loyalty_entry e WHERE account_id = %s AND at = %s
+                 AND NOT (kind = 'expire' AND EXISTS (
+                     SELECT FROM loyalty_draw d WHERE d.entry_id = e.id AND d.lot_id = ANY(%s)))""",
+            [account_id, now, list(due)],
         )
         entries, points, expired = cursor.fetchone()
         cursor.execute(

@@ -5,20 +5,21 @@
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from . import expiry, facts, ledger, rules
 from .facts import SaleFacts
 from .rules import Mod, Rules
 
 __all__ = [
-    "Rules", "SaleFacts", "Worth", "out_of_date", "rounded", "rules_of", "sentence", "settle_audience_boosts",
-    "settle_personas", "settle_sales", "target", "targets", "targets_of_personas",
+    "Rules", "SaleFacts", "Worth", "boosts_of", "gifts_of", "out_of_date", "rounded", "rules_of", "sentence",
+    "settle_audience_boosts", "settle_personas", "settle_sales", "target", "targets", "targets_of_personas",
 ]  # fmt: skip
 
 _CENT = Decimal("0.01")
@@ -322,7 +323,8 @@ def targets_of_personas(
 def _as_target(sale: SaleFacts, rules: Rules) -> tuple[ledger.SaleTarget, Worth]:
     worth = worth_of(sale, rules)
     expires = None
-    if rules.expire_days and worth.points > 0:
+    # By the legacy engine it ends with the others of its persona, by the latest purchase: see `settle_sales`.
+    if rules.expire_days and rules.engine == "fifo" and worth.points > 0:
         day = sale.sold_at.astimezone(rules.zone).date()
         expires = expiry.expires_at(rules, kind="earn", day=day, last_day=None)
     goal = ledger.SaleTarget(
@@ -337,29 +339,38 @@ def _as_target(sale: SaleFacts, rules: Rules) -> tuple[ledger.SaleTarget, Worth]
     return goal, worth
 
 
-def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> int:
-    """Bring these sales' points to their targets, and the boosts that come with them. Returns how many were posted."""
+def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime, gifts_to: Sequence[int] = ()) -> int:
+    """Bring these sales' points to their targets, and the boosts that come with them. Returns how many were posted.
+
+    `gifts_to`: personas who are given what their audiences bring, under the same locks.
+    """
     current = rules.of(account_id)
-    if current is None or not sale_ids:
+    if current is None or not (sale_ids or gifts_to):
         return 0
-    worths = targets(account_id=account_id, sale_ids=sale_ids, rules=current)
-    if not worths:
+    worths = targets(account_id=account_id, sale_ids=sale_ids, rules=current) if sale_ids else []
+    asked = boosts_of(account_id=account_id, worths=worths, current=current, now=now)
+    asked += gifts_of(account_id=account_id, current=current, now=now, persona_ids=gifts_to) if gifts_to else []
+    if not worths and not asked:
         return 0
-    boosts = _boosts(account_id, worths, current) if current.boosts else []
-    # One call: the ledger locks in one order, which two calls in one transaction would break.
-    posted = ledger.settle_sales(
-        account_id=account_id, targets=[goal for _, goal, _ in worths], now=now, boosts=boosts
-    ).entries
-    if current.engine == "legacy" and current.expire_days:
-        touched = sorted({sale.persona_id for sale, _, worth in worths if sale.persona_id and worth.points})
-        expiry.rewrite(account_id=account_id, persona_ids=touched, rules=current, now=now)
+    legacy = current.engine == "legacy" and current.expire_days
+    with transaction.atomic() if legacy else nullcontext():
+        # One call: the ledger locks in one order, which two calls in one transaction would break.
+        posted = ledger.settle_sales(
+            account_id=account_id, targets=[goal for _, goal, _ in worths], now=now, boosts=asked
+        ).entries
+        if legacy:
+            # Any purchase counts, also one that earns nothing: the clock starts again for all that is there.
+            bought = sorted({sale.persona_id for sale, _, _ in worths if sale.persona_id and sale.kind == "sale"})
+            expiry.rewrite(account_id=account_id, persona_ids=bought, rules=current, now=now)
     return posted
 
 
-def _boosts(
-    account_id: int, worths: list[tuple[SaleFacts, ledger.SaleTarget, Worth]], current: Rules
+def boosts_of(
+    *, account_id: int, worths: list[tuple[SaleFacts, ledger.SaleTarget, Worth]], current: Rules, now: datetime
 ) -> list[ledger.BoostTarget]:
     """The boosts these sales give, each with the first purchase that fits; and those their sale no longer deserves."""
+    if not current.boosts or not worths:
+        return []
     asked: list[ledger.BoostTarget] = []
     deserving = {(boost.id, sale.sale_id) for sale, _, worth in worths for boost in worth.boosts}
     owners = {sale.sale_id: sale.persona_id for sale, _, _ in worths}
@@ -388,21 +399,64 @@ def _boosts(
         for boost in worth.boosts:
             if sale.persona_id:
                 first.setdefault((boost.id, sale.persona_id), sale)
+    ends = _gift_ends(current, now)
     for (modifier, persona), sale in first.items():
-        boost = live[modifier]
-        day = sale.sold_at.astimezone(current.zone).date()
+        why = {"why": "boost", "name": live[modifier].name}
         asked.append(
-            ledger.BoostTarget(
-                modifier,
-                persona,
-                sale.sale_id,
-                boost.points,
-                {"why": "boost", "name": boost.name},
-                expiry.expires_at(current, kind="boost", day=day, last_day=None),
-                sale.sold_at,
-            )  # fmt: skip
+            ledger.BoostTarget(modifier, persona, sale.sale_id, live[modifier].points, why, ends, sale.sold_at)
         )
     return asked
+
+
+def gifts_of(
+    *, account_id: int, current: Rules, now: datetime, persona_ids: Sequence[int] | None = None
+) -> list[ledger.BoostTarget]:
+    """The boosts of audiences that members in them have not had; of these personas, or of everybody."""
+    today = now.astimezone(current.zone).date()
+    due = [
+        one
+        for one in current.gifts
+        if (one.starts_on is None or one.starts_on <= today) and (one.ends_on is None or one.ends_on >= today)
+    ]
+    if not due or not current.enabled:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT m.id, r.id
+               FROM unnest(%(modifiers)s::bigint[], %(audiences)s::bigint[]) m (id, audience)
+               JOIN loyalty_audiencemember a ON a.audience_id = m.audience AND a.left_at IS NULL
+               JOIN loyalty_persona p ON p.id = a.persona_id
+               JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id) AND r.member_from <= %(today)s
+                    AND r.erased_at IS NULL
+                    AND NOT loyalty_is_blocked(a.account_id, ARRAY(
+                        SELECT g.id FROM loyalty_persona g WHERE g.id = r.id OR g.merged_into_id = r.id))
+               WHERE a.account_id = %(account)s AND (%(ids)s::bigint[] IS NULL OR r.id = ANY(%(ids)s))
+                 AND NOT EXISTS (SELECT FROM loyalty_booststate b JOIN loyalty_persona x ON x.id = b.persona_id
+                                 WHERE b.modifier_id = m.id AND b.posts %% 2 = 1
+                                   AND coalesce(x.merged_into_id, x.id) = r.id)
+               ORDER BY 2, 1""",
+            {
+                "account": account_id,
+                "today": today,
+                "modifiers": [one.id for one in due],
+                "audiences": [one.audience_id for one in due],
+                "ids": None if persona_ids is None else list(persona_ids),
+            },
+        )
+        rows = cursor.fetchall()
+    by_id = {one.id: one for one in due}
+    ends = _gift_ends(current, now)
+    return [
+        ledger.BoostTarget(
+            modifier, persona, None, by_id[modifier].points, {"why": "boost", "name": by_id[modifier].name}, ends, now
+        )
+        for modifier, persona in rows
+    ]
+
+
+def _gift_ends(current: Rules, now: datetime) -> datetime | None:
+    """A boost's clock starts on the day it is posted (decisions: expiry), as `expiry.rewrite` counts it too."""
+    return expiry.expires_at(current, kind="boost", day=now.astimezone(current.zone).date(), last_day=None)
 
 
 GIFTS_A_CALL = 500
@@ -411,44 +465,22 @@ GIFTS_A_CALL = 500
 def settle_audience_boosts(*, account_id: int, now: datetime) -> int:
     """Give the boosts of audiences to the members who are in them and have not had them. Returns how many entries."""
     current = rules.of(account_id)
-    if current is None or not current.enabled:
-        return 0
-    today = now.astimezone(current.zone).date()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT DISTINCT m.id, m.name, m.points, coalesce(p.merged_into_id, p.id)
-               FROM loyalty_modifier m
-               JOIN loyalty_audiencemember a ON a.audience_id = m.audience_id AND a.left_at IS NULL
-               JOIN loyalty_persona p ON p.id = a.persona_id
-               JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id) AND r.member_from <= %(today)s
-                    AND r.erased_at IS NULL
-                    AND NOT loyalty_is_blocked(m.account_id, ARRAY(
-                        SELECT g.id FROM loyalty_persona g WHERE g.id = r.id OR g.merged_into_id = r.id))
-               WHERE m.account_id = %(account)s AND m.kind = 'boost' AND m.active AND m.archived_at IS NULL
-                 AND NOT m.with_sale AND (m.starts_on IS NULL OR m.starts_on <= %(today)s)
-                 AND (m.ends_on IS NULL OR m.ends_on >= %(today)s)
-                 AND NOT EXISTS (SELECT FROM loyalty_booststate b JOIN loyalty_persona x ON x.id = b.persona_id
-                                 WHERE b.modifier_id = m.id AND b.posts %% 2 = 1
-                                   AND coalesce(x.merged_into_id, x.id) = r.id)
-               ORDER BY 4, 1""",
-            {"account": account_id, "today": today},
-        )
-        rows = cursor.fetchall()
-    ends = expiry.expires_at(current, kind="boost", day=today, last_day=None)
-    posted = 0
-    for start in range(0, len(rows), GIFTS_A_CALL):
-        gifts = [
-            ledger.BoostTarget(modifier, persona, None, points, {"why": "boost", "name": name}, ends, now)
-            for modifier, name, points, persona in rows[start : start + GIFTS_A_CALL]
-        ]
-        posted += ledger.settle_sales(account_id=account_id, targets=[], boosts=gifts, now=now).entries
-    return posted
+    gifts = gifts_of(account_id=account_id, current=current, now=now) if current else []
+    return sum(
+        ledger.settle_sales(
+            account_id=account_id, targets=[], boosts=gifts[start : start + GIFTS_A_CALL], now=now
+        ).entries
+        for start in range(0, len(gifts), GIFTS_A_CALL)
+    )
 
 
-def settle_personas(*, account_id: int, persona_ids: Sequence[int], now: datetime) -> int:
-    """Bring all sales of these personas to their targets: after an enrolment, a new source, a merge, a recompute."""
+def settle_personas(*, account_id: int, persona_ids: Sequence[int], now: datetime, gifts: bool = False) -> int:
+    """Bring all sales of these personas to their targets: after an enrolment, a new source, a merge, a recompute.
+
+    `gifts`: with what their audiences bring, as a change of the programme counts it.
+    """
     sale_ids = _sales_of(account_id, persona_ids)
-    return settle_sales(account_id=account_id, sale_ids=sale_ids, now=now)
+    return settle_sales(account_id=account_id, sale_ids=sale_ids, now=now, gifts_to=persona_ids if gifts else ())
 
 
 def _sales_of(account_id: int, persona_ids: Sequence[int]) -> list[int]:

@@ -17,8 +17,8 @@ class OpenLot:
     """Points that are there, with the day their expiry is counted from; `would_expire` by the rules asked about."""
 
     lot_id: int
-    persona_id: int
-    sale_id: int | None
+    persona_id: int  # the root's, whoever of its group holds the lot
+    source: str  # what opened it at first: `sale:<id>`, or its entry's key
     remaining: Decimal
     expires_at: datetime | None
     would_expire: datetime | None
@@ -46,41 +46,52 @@ def expires_at(rules: Rules, *, kind: str, day: date, last_day: date | None) -> 
             return None
         if rules.expire_start and day < rules.expire_start:
             return None
-        day = max(filter(None, (last_day or day, rules.expire_start)))
+        # A gift that came after the last purchase counts from the day it came.
+        day = max(filter(None, (day, last_day, rules.expire_start)))
     return datetime.combine(day + timedelta(days=rules.expire_days + 1), time.min, rules.zone)
 
 
-# A lot that came by a merge counts from the day of the lot it descends from.
+# A lot that came by a merge counts from the day of the lot it descends from. Lots that were used up by a redemption or
+# taken by hand have a day too: their points may be given back.
 _LOTS = """
-WITH RECURSIVE line AS (
-    SELECT id AS lot_id, id AS at, from_lot_id FROM loyalty_lot
-    WHERE account_id = %(account)s AND persona_id = ANY(%(personas)s) AND open
+WITH RECURSIVE g AS (
+    SELECT id, coalesce(merged_into_id, id) AS root FROM loyalty_persona
+    WHERE account_id = %(account)s AND (id = ANY(%(personas)s) OR merged_into_id = ANY(%(personas)s))
+), line AS (
+    SELECT l.id AS lot_id, l.id AS at, l.from_lot_id, g.root FROM g JOIN loyalty_lot l ON l.persona_id = g.id AND l.open
+    UNION
+    SELECT l.id, l.id, l.from_lot_id, g.root FROM g
+    JOIN loyalty_entry e ON e.persona_id = g.id AND e.kind IN ('redeem', 'adjust') AND e.points < 0
+    JOIN loyalty_draw d ON d.entry_id = e.id JOIN loyalty_lot l ON l.id = d.lot_id AND NOT l.open
+    WHERE %(used)s
     UNION ALL
-    SELECT line.lot_id, l.id, l.from_lot_id FROM line JOIN loyalty_lot l ON l.id = line.from_lot_id
+    SELECT line.lot_id, l.id, l.from_lot_id, line.root FROM line JOIN loyalty_lot l ON l.id = line.from_lot_id
 )
-SELECT l.id, l.persona_id, e.sale_id, first_entry.kind, l.remaining, l.expires_at,
-       CASE WHEN first_entry.kind = 'earn' THEN coalesce(first_entry.cause_at, first.created_at)
-            ELSE first.created_at END
-FROM line JOIN loyalty_lot first ON first.id = line.at JOIN loyalty_entry first_entry ON first_entry.id = first.entry_id
-JOIN loyalty_lot l ON l.id = line.lot_id JOIN loyalty_entry e ON e.id = l.entry_id
+SELECT l.id, line.root, CASE WHEN e.kind = 'earn' THEN 'sale:' || e.sale_id ELSE e.key END, e.kind, l.remaining,
+       l.expires_at, CASE WHEN e.kind = 'earn' THEN coalesce(e.cause_at, first.created_at) ELSE first.created_at END
+FROM line JOIN loyalty_lot first ON first.id = line.at JOIN loyalty_entry e ON e.id = first.entry_id
+JOIN loyalty_lot l ON l.id = line.lot_id
 WHERE line.from_lot_id IS NULL
-ORDER BY l.persona_id, l.expires_at, l.id
+ORDER BY line.root, l.expires_at, l.id
 """
 
 
-def preview(*, account_id: int, persona_ids: Sequence[int], rules: Rules, now: datetime) -> Preview:
-    """What these rules would make of the personas' open lots. Lots that are due already are left out."""
+def preview(*, account_id: int, persona_ids: Sequence[int], rules: Rules, now: datetime, used: bool = False) -> Preview:
+    """What these rules would make of the personas' open lots, and of those used up (`used`).
+
+    Open lots that are due already are left out: nobody can spend them any more.
+    """
     ids = list(persona_ids)
     last_days = _last_days(account_id, ids, rules) if rules.engine == "legacy" else {}
     lots: dict[int, list[OpenLot]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(_LOTS, {"account": account_id, "personas": ids})
-        for lot_id, persona_id, sale_id, kind, remaining, expires, began in cursor.fetchall():
-            if expires is not None and expires <= now:
+        cursor.execute(_LOTS, {"account": account_id, "personas": ids, "used": used})
+        for lot_id, root, source, kind, remaining, expires, began in cursor.fetchall():
+            if remaining and expires is not None and expires <= now:
                 continue
             day = began.astimezone(rules.zone).date()
-            would = expires_at(rules, kind=kind, day=day, last_day=last_days.get(persona_id))
-            lots[persona_id].append(OpenLot(lot_id, persona_id, sale_id, remaining, expires, would))
+            would = expires_at(rules, kind=kind, day=day, last_day=last_days.get(root))
+            lots[root].append(OpenLot(lot_id, root, source, remaining, expires, would))
     return Preview(rules, lots, last_days)
 
 
@@ -96,12 +107,13 @@ def _last_days(account_id: int, persona_ids: list[int], rules: Rules) -> dict[in
 
 
 def rewrite(*, account_id: int, persona_ids: Sequence[int], rules: Rules, now: datetime) -> tuple[int, Decimal]:
-    """Give the open lots of these personas the expiry of these rules; entries never change.
+    """Give the lots of these personas and of those merged into them the expiry of these rules; entries never change.
 
-    Returns how many lots changed, and the points among them that are due at once. Locks their wallets.
+    Lots that are used up follow as well: what is given back to them is worth what the programme says now. Returns how
+    many lots changed, and the points among them that are due at once. Locks their wallets.
     """
     _lock_wallets(account_id, persona_ids)
-    found = preview(account_id=account_id, persona_ids=persona_ids, rules=rules, now=now)
+    found = preview(account_id=account_id, persona_ids=persona_ids, rules=rules, now=now, used=True)
     ends = [
         (lot.lot_id, lot.would_expire)
         for lots in found.lots.values()
@@ -129,12 +141,23 @@ def post_due(account_id: int, persona_ids: Sequence[int], now: datetime) -> int:
         return cursor.fetchone()[0]
 
 
+def due_lots(account_id: int, persona_ids: Sequence[int], now: datetime) -> list[int]:
+    """Open lots of these personas whose day is over, and that no sweep has come by yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM loyalty_lot WHERE account_id = %s AND persona_id = ANY(%s) AND open AND expires_at <= %s",
+            [account_id, list(persona_ids), now],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
 def _lock_wallets(account_id: int, persona_ids: Sequence[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT 1 FROM loyalty_wallet WHERE account_id = %s AND persona_id = ANY(%s)
+            """SELECT 1 FROM loyalty_wallet WHERE account_id = %s AND persona_id IN (
+                   SELECT id FROM loyalty_persona WHERE id = ANY(%s) OR merged_into_id = ANY(%s))
                ORDER BY persona_id FOR UPDATE""",
-            [account_id, list(persona_ids)],
+            [account_id, list(persona_ids), list(persona_ids)],
         )
 
 

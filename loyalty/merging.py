@@ -16,7 +16,7 @@ from aiqsync.accounts.models import User
 from integrations.models import Customer
 from integrations.services import lock_origins
 
-from . import earning, ledger
+from . import changes, earning, ledger
 from .models import Enrolment, Identifier, IdentifierKind, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
 from .people import folded_name
 
@@ -125,6 +125,7 @@ def _renew(account_id: int, root_ids: Sequence[int], now: datetime) -> None:
             [account_id, list(root_ids)],
         )
     earning.settle_personas(account_id=account_id, persona_ids=list(root_ids), now=now)
+    changes.follow(account_id=account_id, persona_ids=list(root_ids), now=now)
 
 
 def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -> Merge:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from aiqsync.accounts.models import Account, User
 
@@ -20,6 +21,7 @@ from .models import ConsentChannel, ConsentNow, ConsentState, Persona, Pin, Prog
 LIVES = timedelta(minutes=5)
 RESEND_AFTER = timedelta(seconds=30)
 MOST_TRIES = 5
+AHEAD = timedelta(minutes=1)  # clocks of two servers may differ by as much
 
 
 class NotSent(Exception):
@@ -59,7 +61,7 @@ def send(*, persona: Persona, now: datetime, user: User | None = None, channel: 
         if Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk).erased_at:
             raise NotSent("This person was removed on request: there is nobody to send a code to.")
         live = Pin.unscoped.select_for_update().filter(persona=persona, closed_at=None).first()
-        if live and live.digest and now - live.created_at < RESEND_AFTER:
+        if live and live.digest and -AHEAD <= now - live.created_at < RESEND_AFTER:
             left = RESEND_AFTER - (now - live.created_at)
             raise NotSent(f"A code was sent just now. Another can be sent in {left.seconds + 1} seconds.")
         tries = live.tries if live and live.expires_at > now else 0  # a new code does not buy new tries
@@ -101,7 +103,9 @@ def check(*, persona: Persona, code: str, now: datetime) -> str:
 def _live(persona: Persona, now: datetime) -> Pin:
     """The row that counts tries: the live code's, else one without a code."""
     Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk)  # two tries at once are two tries
-    Pin.unscoped.filter(persona=persona, closed_at=None, expires_at__lte=now).update(closed_at=now)
+    # One from the future was made before the clock was put back: it would be good for longer than five minutes.
+    over = Q(expires_at__lte=now) | Q(created_at__gt=now + AHEAD)
+    Pin.unscoped.filter(over, persona=persona, closed_at=None).update(closed_at=now)
     live = Pin.unscoped.select_for_update().filter(persona=persona, closed_at=None).first()
     if live is None:
         try:

@@ -6,6 +6,7 @@ Each is one or two statements for an account; moments are given, days were cut b
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from django.db import connection
 
@@ -165,6 +166,28 @@ def liability(*, account_id: int, now: datetime) -> Liability:
         shortfalls=missing,
         cents_a_point=Decimal(cents) / spent if spent else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """A shopper who loses points soon: how many in all, and when the first of them go."""
+
+    contact_id: UUID
+    name: str
+    points: Decimal
+    first_at: datetime
+
+
+def expiring(*, account_id: int, now: datetime, days: int = 30, limit: int | None = None) -> list[Expiring]:
+    """Who loses points within so many days, the most points first."""
+    rows = _rows(
+        """SELECT p.contact_id, trim(p.first_name || ' ' || p.last_name), sum(l.remaining), min(l.expires_at)
+           FROM loyalty_lot l JOIN loyalty_persona p ON p.id = l.persona_id
+           WHERE l.account_id = %(account)s AND l.open AND l.expires_at > %(now)s AND l.expires_at <= %(until)s
+           GROUP BY p.id ORDER BY 3 DESC, p.id LIMIT %(limit)s""",
+        {"account": account_id, "now": now, "until": now + timedelta(days=days), "limit": limit},
+    )
+    return [Expiring(*row) for row in rows]
 
 
 # Margin

@@ -70,6 +70,7 @@ class Rules:
     blocked: frozenset[str] = frozenset()
     modifiers: tuple[Mod, ...] = ()  # multipliers and zero points
     boosts: tuple[Mod, ...] = ()  # given with a purchase
+    gifts: tuple[Mod, ...] = ()  # boosts given for being in an audience
     zones: dict[int, ZoneInfo] = field(default_factory=dict)  # by store
 
     @property
@@ -120,6 +121,7 @@ def of(account_id: int) -> Rules | None:
         blocked=frozenset(orjson.loads(blocked or "[]")),
         modifiers=tuple(one for one in mods if one.kind != ModifierKind.BOOST),
         boosts=tuple(one for one in mods if one.kind == ModifierKind.BOOST and one.with_sale),
+        gifts=tuple(one for one in mods if one.kind == ModifierKind.BOOST and not one.with_sale and one.audience_id),
         zones={int(store): ZoneInfo(name) for store, name in orjson.loads(zones or "{}").items()},
     )
 

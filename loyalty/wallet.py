@@ -87,6 +87,7 @@ class WalletView:
     rewards: list[Reward] = field(default_factory=list)
     open_redemptions: list[OpenRedemption] = field(default_factory=list)
     read: list[freshness.Read] = field(default_factory=list)  # how far the POS's sales are in `points`
+    next_to_expire: tuple[Decimal, datetime] | None = None  # so that nobody learns of it when they are gone
 
     @property
     def is_member(self) -> bool:
@@ -110,7 +111,10 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
        k.ids,
        loyalty_is_blocked(p.account_id, k.ids),
        EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0),
-       {freshness.OF_SALES}
+       {freshness.OF_SALES},
+       (SELECT json_build_array(sum(l.remaining)::text, extract(epoch FROM l.expires_at)) FROM loyalty_lot l
+        WHERE l.persona_id = p.id AND l.open AND l.expires_at > %(now)s
+        GROUP BY l.expires_at ORDER BY l.expires_at LIMIT 1)
 FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
@@ -169,7 +173,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         state = cursor.fetchone()
         if state is None:
             raise LookupError(persona_id)
-        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored, read = state
+        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored, read, ends = state
         live = enabled and member_from is not None
         points = spendable if live else Decimal(0)
         rewards = []
@@ -188,6 +192,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         rewards=rewards,
         open_redemptions=[_open(row, now) for row in open_rows or ()],
         read=freshness.from_column(read),
+        next_to_expire=(Decimal(ends[0]), datetime.fromtimestamp(ends[1], tz=now.tzinfo)) if ends and live else None,
     )
 
 

@@ -16,6 +16,8 @@ from aiqsync.accounts.tenancy import current_account_id
 from loyalty import changes, jobs, programme
 from loyalty.models import ChangeState, Persona, ProgrammeChange
 
+from . import programme as programme_page
+
 
 def _latest() -> ProgrammeChange | None:
     found = ProgrammeChange.objects.select_related("user", "confirmed_by")
@@ -58,6 +60,8 @@ def _context(request: HttpRequest, change: ProgrammeChange | None) -> dict:
             for pk, before, after in counted.get("sample", [])
         ],
         "stale": change.state == ChangeState.COUNTED and changes.stale(change),
+        "since": changes.since(change) if change.state == ChangeState.COUNTED else None,
+        "failed": change.state == ChangeState.COUNTING and (job is None or job.state not in jobs.LIVE),
         "may_change": may(request.membership.role, "programme.change"),
     }
 
@@ -73,7 +77,10 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     try:
         match verb:
             case "confirm":
-                changes.confirm(**asked, enqueue=tasks.enqueue_job)
+                changes.confirm(
+                    **asked, seen=request.POST.get("seen", ""), anyway="anyway" in request.POST,
+                    enqueue=tasks.enqueue_job,
+                )  # fmt: skip
             case "dismiss":
                 changes.dismiss(**asked)
                 messages.info(request, "Dismissed: no setting and no balance was touched.")
@@ -102,7 +109,9 @@ def wipe(request: HttpRequest) -> HttpResponse:
             account_id=current_account_id(), note=request.POST.get("note", ""), user=request.user,
             now=timezone.now(), enqueue=tasks.enqueue_job,
         )  # fmt: skip
-    except (changes.Problems, changes.Refused) as error:
+    except changes.Problems as error:
+        return programme_page.refused(request, {"wipe": error.fields["note"]})
+    except changes.Refused as error:
         messages.error(request, str(error))
         return HttpResponseRedirect(reverse("admin:programme") + "#wipe")
     return HttpResponseRedirect(reverse("admin:programme-change"))

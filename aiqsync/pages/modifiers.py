@@ -179,6 +179,9 @@ def _propose(request: HttpRequest, item: dict, what: str) -> HttpResponse:
     except changes.AlreadyOpen as error:
         messages.warning(request, str(error))
         return HttpResponseRedirect(reverse("admin:programme-change"))
+    except changes.Refused as error:
+        messages.warning(request, str(error))
+        return HttpResponseRedirect(reverse("admin:modifiers"))
     if done.change is not None:
         return HttpResponseRedirect(reverse("admin:programme-change"))
     messages.success(request, "Archived." if what == "archive" else "Saved.")

@@ -91,6 +91,8 @@ class ProgrammeForm(forms.ModelForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
+            # What the person saw travels along: a page that was open for an hour changes only what was changed on it.
+            field.show_hidden_initial = True
             field.acts_on = ACTS_ON.get(name, "")
             field.moves = name in programme.MOVING
             if isinstance(field, forms.BooleanField):
@@ -104,39 +106,59 @@ class ProgrammeForm(forms.ModelForm):
 
 
 def edit(request: HttpRequest) -> HttpResponse:
-    account_id = current_account_id()
-    saved = programme.of(account_id)
     may_change = may(request.membership.role, "programme.change")
     asked = request.GET.get("refunds") if may_change and request.method != "POST" else None
     preset = next((one for one in REFUND_PRESETS if one.name == asked), None)
     form = ProgrammeForm(
-        request.POST or None, instance=programme.of(account_id), initial=preset.values if preset else None
+        request.POST or None, instance=programme.of(current_account_id()), initial=preset.values if preset else None
     )
     problems: dict[str, str] = {}
     if request.method == "POST" and form.is_valid():
         values: dict[str, Any] = {"programme": {name: form.cleaned_data[name] for name in form.changed_data}}
-        starts = {key.removeprefix("start_"): value for key, value in request.POST.items() if key.startswith("start_")}
-        if starts:
+        if starts := _starts(request):
             values["starts"] = starts
         try:
             return _save(request, values)
         except changes.Problems as error:
             problems = error.fields
-        except changes.AlreadyOpen as error:
-            messages.warning(request, f"What moves no balance was saved. {error}")
-            return HttpResponseRedirect(reverse("admin:programme-change"))
+            for name, text in problems.items():
+                if name in form.fields:
+                    form.add_error(name, text)
+    return _page(request, form, problems, preset)
+
+
+def _starts(request: HttpRequest) -> dict[str, str]:
+    """Start dates of sources that were changed on the page."""
+    given = {key.removeprefix("start_"): value for key, value in request.POST.items() if key.startswith("start_")}
+    return {pk: value for pk, value in given.items() if request.POST.get(f"initial-start_{pk}") != value}
+
+
+def _page(
+    request: HttpRequest, form: ProgrammeForm, problems: dict[str, str], preset: Preset | None = None
+) -> HttpResponse:
+    """The page, with each problem beside what it is about."""
+    account_id = current_account_id()
+    saved = programme.of(account_id)
+    may_change = may(request.membership.role, "programme.change")
     if not may_change:
         for field in form.fields.values():
             field.disabled = True
-    for name, text in problems.items():
-        form.add_error(name if name in form.fields else None, text)
     starts_by_origin = dict(SourceStart.objects.values_list("origin_id", "starts_on"))
+    origins = [
+        {
+            "origin": origin,
+            "saved": starts_by_origin.get(origin.pk),
+            "typed": request.POST.get(f"start_{origin.pk}"),
+            "problem": problems.get(f"start_{origin.pk}", ""),
+        }
+        for origin in Origin.objects.order_by("pk")
+    ]
     context = {
         **admin.site.each_context(request),
         "title": "Loyalty",
         "form": form,
         "sections": [(section, [form[name] for name in section.fields]) for section in SECTIONS],
-        "origins": [(origin, starts_by_origin.get(origin.pk)) for origin in Origin.objects.order_by("pk")],
+        "origins": origins,
         "blocked": BlockedPhone.objects.select_related("user").order_by("note", "phone"),
         "has_master_pin": bool(saved.master_pin),
         "legacy": (form["engine"].value() or saved.engine) == Engine.LEGACY,
@@ -148,25 +170,49 @@ def edit(request: HttpRequest) -> HttpResponse:
         "presets": [(one, all(form[name].value() == value for name, value in one.values.items()))
                     for one in REFUND_PRESETS],
         "preset": preset,
+        "problems": problems,
+        "typed": {name: request.POST.get(name, "") for name in ("phone", "note")},
+        "wrong": bool(form.errors or any(name.startswith("start_") for name in problems)),
+        # About a source that is not on the page: there is no field to say it at.
+        "elsewhere": [
+            text for name, text in problems.items()
+            if name.startswith("start_") and not any(name == f"start_{one['origin'].pk}" for one in origins)
+        ],
     }  # fmt: skip
-    return TemplateResponse(request, "aiqsync/home/programme.html", context, status=422 if form.errors else 200)
+    status = 422 if form.errors or problems else 200
+    return TemplateResponse(request, "aiqsync/home/programme.html", context, status=status)
 
 
-def _save(request: HttpRequest, values: dict[str, Any]) -> HttpResponse:
-    """Raises Problems and AlreadyOpen."""
+def refused(request: HttpRequest, problems: dict[str, str]) -> HttpResponse:
+    """The page after one of its smaller forms was refused; the settings stand as they are saved."""
+    return _page(request, ProgrammeForm(instance=programme.of(current_account_id())), problems)
+
+
+def _save(request: HttpRequest, values: dict[str, Any], back: str = "") -> HttpResponse:
+    """Raises Problems."""
+    here = HttpResponseRedirect(reverse("admin:programme") + back)
     if not programme.clean(account_id=current_account_id(), values=values):
         messages.info(request, "Nothing was changed.")
-        return HttpResponseRedirect(reverse("admin:programme"))
-    done = changes.save(
-        account_id=current_account_id(), values=values, user=request.user, now=timezone.now(),
-        enqueue=tasks.enqueue_job,
-    )  # fmt: skip
+        return here
+    try:
+        done = changes.save(
+            account_id=current_account_id(), values=values, user=request.user, now=timezone.now(),
+            enqueue=tasks.enqueue_job,
+        )  # fmt: skip
+    except changes.AlreadyOpen as error:
+        if error.saved:
+            messages.success(request, "What moves no balance is saved.")
+        messages.warning(request, str(error))
+        return HttpResponseRedirect(reverse("admin:programme-change"))
+    except changes.Refused as error:
+        messages.warning(request, str(error))
+        return here
     if done.change is not None:
         if done.at_once:
             messages.success(request, "What moves no balance is saved.")
         return HttpResponseRedirect(reverse("admin:programme-change"))
     messages.success(request, "Settings saved.")
-    return HttpResponseRedirect(reverse("admin:programme"))
+    return here
 
 
 @require_POST
@@ -175,13 +221,9 @@ def blocklist(request: HttpRequest) -> HttpResponse:
     phone, note = request.POST.get("phone", ""), request.POST.get("note", "")
     part = {"remove": [phone]} if request.POST.get("remove") else {"add": [{"phone": phone, "note": note}]}
     try:
-        return _save(request, {"blocked": part})
+        return _save(request, {"blocked": part}, "#blocklist")
     except changes.Problems as error:
-        messages.error(request, str(error))
-    except changes.AlreadyOpen as error:
-        messages.warning(request, str(error))
-        return HttpResponseRedirect(reverse("admin:programme-change"))
-    return HttpResponseRedirect(reverse("admin:programme") + "#blocklist")
+        return refused(request, error.fields)
 
 
 @require_POST
@@ -192,8 +234,7 @@ def master_pin(request: HttpRequest) -> HttpResponse:
             raise changes.Problems({"master_pin": "4 to 8 digits."})
         programme.set_master_pin(account_id=current_account_id(), digits=digits)
     except changes.Problems as error:
-        messages.error(request, f"Master PIN: {error}")
-    else:
-        audit.record(act="master_pin.cleared" if not digits else "master_pin.set", user=request.user)
-        messages.success(request, "The master PIN is set." if digits else "The master PIN is cleared.")
-    return HttpResponseRedirect(reverse("admin:programme") + "#wallet")
+        return refused(request, error.fields)
+    audit.record(act="master_pin.cleared" if not digits else "master_pin.set", user=request.user)
+    messages.success(request, "The master PIN is set." if digits else "The master PIN is cleared.")
+    return HttpResponseRedirect(reverse("admin:programme") + "#master-pin")

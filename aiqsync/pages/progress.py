@@ -8,6 +8,7 @@ from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 
 from aiqsync.accounts.templatetags.iq import exact
+from integrations import services
 from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
 
 from .standing import FAILURES_TO_TELL, IN_USE, Standing, ago, moment, span
@@ -195,6 +196,20 @@ def trouble(standing: Standing) -> list[dict]:
                 "again": moment(min(s.next_due for s in states), now=now),
             }
         )
+    live = {c.pk: c for c in standing.in_use}
+    settled = [s for s in standing.states if s.credential_id in live]
+    for state in settled:
+        state.credential = live[state.credential_id]
+    empty = services.never_brought(card=card, states=settled)
+    told += [
+        {
+            "tone": "info",
+            "title": f"{titles[state.stream]}: read to the end, and there was nothing",
+            "text": card.stream(state.stream).if_empty,
+        }
+        for state in settled
+        if state.pk in empty
+    ]
     if standing.stalled:
         told.append(
             {

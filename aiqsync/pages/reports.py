@@ -10,14 +10,17 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
+from django.utils.timezone import localdate
 from django.views.decorators.http import require_POST, require_safe
 
 from aiqsync.accounts import audit, sheets
 from aiqsync.accounts.roles import Role, may
 from aiqsync.accounts.tenancy import current_account_id
-from loyalty import checks, closes, exports, reports
+from loyalty import checks, closes, expiry, exports, reports
 
 LONGEST = timedelta(days=366)
+SOON = 30  # days
+EXPIRING_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ def staff(request: HttpRequest) -> HttpResponse:
 def liability(request: HttpRequest) -> HttpResponse:
     now, account_id = timezone.now(), current_account_id()
     owed = reports.liability(account_id=account_id, now=now)
+    if request.GET.get("as") == "expiring":
+        people = reports.expiring(account_id=account_id, now=now, days=SOON)
+        head = ("contact id", "name", f"points that expire within {SOON} days", "the first on")
+        rows = [(one.contact_id, one.name, one.points, localdate(one.first_at)) for one in people]
+        return _csv("expiring-points", head, rows)
     months = closes.closed(account_id=account_id)
     if request.GET.get("as") == "csv":
         rows = [
@@ -113,6 +121,9 @@ def liability(request: HttpRequest) -> HttpResponse:
                 ("By kind", owed.by_kind),
             )
         ],
+        soon=SOON,
+        upcoming=expiry.upcoming(account_id, now),
+        people=reports.expiring(account_id=account_id, now=now, days=SOON, limit=EXPIRING_SHOWN),
         months=months,
         following=following,
         ripe=bool(following and now >= following.ends_at + closes.RIPE_AFTER),

@@ -18,6 +18,7 @@ DETAILS = "/pointofsale/Companies({identity})/SalesInvoiceDetails({sale})"  # no
 class Locations(Stream):
     name, title, record = "locations", "Locations", LocationRecord
     path = "/entitymanager/v1/Companies({identity})/Locations"
+    if_empty = "Ask Cova whether the API user was given your locations; without them no sale can be read."
     pages = FullList()
     interval_s = 3600
     parse = staticmethod(mapping.location)
@@ -34,6 +35,10 @@ class PricingGroups(Stream):
 class Customers(Stream):
     name, title, record = "customers", "Customers", CustomerRecord
     path = "/crm/v1/Companies({identity})/CustomerFull"
+    if_empty = (
+        "If Cova shows customers, the API user may not see them: ask apisupport@covasoftware.com for the permission "
+        "“Manage Dispensary Specific Elements”, and compare the Company ID."
+    )
     # The CRM gives at most 100 a page and clamps what is larger (iQmetrix documentation).
     pages = ChangedSince("LastModifiedDateUtc", top=100)
     parse = staticmethod(mapping.customer)
@@ -42,6 +47,10 @@ class Customers(Stream):
 class Sales(Stream):
     name, title, record = "sales", "Sales", SaleRecord
     path = "/posreports/v1/Companies({identity})/Entities({location})/ByInvoiceWithProducts"
+    if_empty = (
+        "If Cova shows invoices of the last year, ask apisupport@covasoftware.com whether the API user was given the "
+        "locations that sell, and compare the Company ID."
+    )
     # Large ranges end in time-outs (Cova's FAQ): days, not months.
     pages = DateWindows("DateRange", "Date", top=500)
     per_location = True

@@ -51,6 +51,7 @@ class Stream:
     interval_s: ClassVar[int] = 20  # shortest time between two pulls; grows with the number of locations
     per_location: ClassVar[bool] = False
     history: ClassVar[bool] = False  # its first pull reads the past, which takes a while
+    if_empty: ClassVar[str] = ""  # what to check in the POS when it was read to the end and never brought a row
     after: ClassVar[tuple[str, ...]] = ()  # streams whose first pull must be done before this one starts
 
     @staticmethod

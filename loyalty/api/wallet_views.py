@@ -62,7 +62,7 @@ def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Respons
 
 
 def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[str, Any]:
-    """The wallet as the wire has it. Ours, beside the vendor's: `loyalty`, `asOf`, `salesReadUntil`,
+    """The wallet as the wire has it. Ours, beside the vendor's: `loyalty`, `asOf`, `salesReadUntil`, `nextToExpire`,
     `openRedemptions`; `cover` and `minimumSpend` of a discount.
     """
     now = epoch(shown.as_of)
@@ -80,6 +80,9 @@ def wallet_data(shown: wallet.WalletView, *, caller: Caller, host: str) -> dict[
             for one in shown.read
         ]
         or None,
+        "nextToExpire": None
+        if shown.hidden or shown.next_to_expire is None
+        else {"points": shown.next_to_expire[0], "at": epoch(shown.next_to_expire[1])},
         "openRedemptions": [
             {
                 "redemptionID": one.redemption_id,

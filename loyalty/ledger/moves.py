@@ -105,7 +105,7 @@ def _closed(account_id: int, shortfall_id: int, take: bool, user_id: int | None,
 
 
 def reexpire(*, account_id: int, ends: Sequence[tuple[int, datetime | None]], now: datetime) -> tuple[int, Decimal]:
-    """Give open lots another end, by lot id. Answers how many changed and the points among them that are due now."""
+    """Give lots another end, by lot id. Answers how many changed and the points among them that are due now."""
     changed, due = 0, Decimal(0)
     for start in range(0, len(ends), LOTS_A_CALL):
         part = ends[start : start + LOTS_A_CALL]

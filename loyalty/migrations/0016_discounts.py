@@ -14,7 +14,7 @@ DROP FUNCTION IF EXISTS loyalty_redeem(bigint, bigint, bigint, bigint, text, tex
 
 
 class Migration(migrations.Migration):
-    dependencies = [("loyalty", "0014_redeem")]
+    dependencies = [("loyalty", "0015_erasure")]
 
     operations = [
         migrations.AddField(

@@ -1,4 +1,5 @@
--- Give open lots another end: arrays side by side. Wallets are locked in persona order, so that nobody spends meanwhile.
+-- Give lots another end: arrays side by side. One that is used up keeps its end for what is given back to it.
+-- Wallets are locked in persona order, so that nobody spends meanwhile.
 -- Answers {lots, due}: how many changed, and the points among them whose end has passed (the next call posts them).
 CREATE OR REPLACE FUNCTION loyalty_reexpire(p_account bigint, p_lots bigint[], p_expires timestamptz[], p_now timestamptz)
 RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -13,7 +14,7 @@ BEGIN
     WITH changed AS (
         UPDATE loyalty_lot l SET expires_at = t.expires_at
         FROM unnest(p_lots, p_expires) AS t (lot, expires_at)
-        WHERE l.id = t.lot AND l.account_id = p_account AND l.open AND l.expires_at IS DISTINCT FROM t.expires_at
+        WHERE l.id = t.lot AND l.account_id = p_account AND l.expires_at IS DISTINCT FROM t.expires_at
         RETURNING l.remaining, l.expires_at
     )
     SELECT count(*), coalesce(sum(remaining) FILTER (WHERE expires_at <= p_now), 0) INTO v_lots, v_due FROM changed;

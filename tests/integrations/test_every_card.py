@@ -1,12 +1,13 @@
 """What each card gets just by being in the registry."""
 
 import logging
+import re
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations import clients, registry, services
+from integrations import clients, docs, registry, services
 from integrations.models import Connection, Credential
 from integrations.secrets import CannotUnseal
 from tests.factories import make_account
@@ -38,6 +39,26 @@ def test_everything_shown_is_explained(card):
     assert card.steps and card.summary
     for name, said in card.capabilities.items():
         assert said == "yes" or said.endswith("."), name  # the reason why not
+    for stream in card.streams:
+        assert not stream.if_empty or stream.if_empty.endswith("."), stream.name
+        assert stream.if_empty or stream.name not in ("customers", "sales", "locations"), stream.name
+
+
+VENDORS = ("Cova", "Clover", "Dutchie", "Treez", "Square", "Lightspeed", "Flowhub", "Korona", "Meadow", "Blaze",
+           "BLAZE", "Greenbits", "Leaflogix", "Buddi", "GrowFlow", "IndicaOnline", "Weedmaps", "Shopify")  # fmt: skip
+
+
+@CARDS
+def test_fault_7_3_a_card_speaks_of_its_own_pos_only(card):
+    """Everything a merchant reads comes from the declaration, and names no other vendor; so do the docs made of it."""
+    said = [card.summary, card.fee, *card.steps, *card.capabilities.values(), *(s.if_empty for s in card.streams)]
+    for declared in (*card.credentials, *card.settings):
+        said += [declared.label, declared.help, declared.placeholder]
+    for flag in card.settings:
+        said += [flag.effect, flag.warning]
+    words = set(re.findall(r"\w+", " ".join(said) + " " + docs.page(card)))
+    assert card.title.split()[0] in words
+    assert not {name for name in VENDORS if name in words and name not in card.title}
 
 
 @CARDS

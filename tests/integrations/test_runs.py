@@ -288,7 +288,7 @@ def test_many_dispatchers_do_not_overlap(cova):
     assert len(queued) == len(set(queued)) == 3
 
 
-def test_disconnect_keeps_everything_and_connecting_again_goes_on(cova):
+def test_fault_7_6_disconnect_keeps_everything_and_connecting_again_goes_on(cova):
     credential = cova.connect()
     cova.sync()
     count = Sale.unscoped.count()

@@ -19,6 +19,7 @@ from integrations import registry, services
 from integrations.models import (
     Connection,
     Credential,
+    Customer,
     Location,
     Origin,
     RefusedRow,
@@ -123,12 +124,16 @@ def test_before_anything_is_connected(owner):
         assert field.label in card and field.help in card
 
 
-def test_from_nothing_to_connected(owner, account, pos, typed):
+def test_fault_7_1_from_nothing_to_connected_with_its_stores(owner, account, pos, typed):
+    """The locations are known and mapped in the very act of connecting, before any row has been read."""
     answer = connect(owner, typed)
     assert answer.redirect_chain[-1][0] == CARD + "mapping/"
     page = answer.content.decode()
     assert "named 3 locations" in page
     assert page.count('<option value="create" selected>') == 3
+    assert "3 locations are not mapped" in text(owner.get(CARD))  # until somebody says which they are
+    with acting_in(account.pk):
+        assert Location.objects.count() == 3 and not SyncRun.objects.exclude(status=RunStatus.QUEUED).exists()
 
     answer = map_everything(owner, account)
     assert answer.redirect_chain[-1][0] == CARD
@@ -188,7 +193,7 @@ def test_namesakes_are_found_and_nothing_is_a_choice(owner, account, pos, typed)
         ({"kind": "no_permission", "match": "/crm"}, "username", "Manage Dispensary Specific Elements"),
     ],
 )
-def test_what_the_pos_refuses_stands_beside_its_field(owner, account, pos, typed, fault, field, sentence):
+def test_fault_7_4_what_the_pos_refuses_stands_beside_its_field(owner, account, pos, typed, fault, field, sentence):
     pos("faults", **{"match": "/", "times": -1} | fault)
     answer = connect(owner, typed)
     assert sentence in beside(answer, field)
@@ -402,10 +407,17 @@ def test_progress_from_the_runs_own_figures(owner, account, pos, typed):
     assert not told["running"] and told["again_ms"] == 5000 and told["pill"]["label"] == "Connected"
 
 
-def test_sync_now_and_settings(owner, account, pos, typed):
+def test_fault_1_7_the_next_look_has_a_time_and_an_owner_starts_one(owner, account, pos, typed):
     connect(owner, typed)
     map_everything(owner, account)
     pull_everything(account)
+    with acting_in(account.pk):
+        due = {state.next_due.isoformat() for state in StreamState.objects.all()}
+        read = {state.read_until.isoformat() for state in StreamState.objects.all()}
+    page = owner.get(CARD).content.decode()
+    shown = set(re.findall(r'next <time datetime="([^"]+)"', page))
+    assert len(shown) == len(due) and all(at in due or at > max(read) for at in shown)
+    assert {at for at in read if f'read up to <time datetime="{at}"' in page} == read
     assert "is being read now" in text(owner.post(CARD + "sync", follow=True))
     with acting_in(account.pk):
         assert SyncRun.objects.filter(status=RunStatus.QUEUED, manual=True).count() == 4
@@ -421,7 +433,7 @@ def test_sync_now_and_settings(owner, account, pos, typed):
     assert owner.get(CARD + "sync").status_code == 405
 
 
-def test_disconnect_keeps_everything(owner, account, pos, typed):
+def test_fault_7_6_disconnect_keeps_everything(owner, account, pos, typed):
     connect(owner, typed)
     map_everything(owner, account)
     pull_everything(account)
@@ -438,6 +450,26 @@ def test_disconnect_keeps_everything(owner, account, pos, typed):
     assert "Stored; leave it empty" not in again
     answer = owner.post(f"{CARD}credentials/{pk}/", typed | {"act": "connect"}, follow=True)
     assert answer.redirect_chain[-1][0] == CARD and "Connected" in text(answer)
+
+
+def test_fault_7_5_a_stream_that_brought_nothing_says_what_to_check(owner, account, pos, typed):
+    """Read to the end and never a row: the card's own hint for that stream, until the first row comes."""
+    connect(owner, typed)
+    map_everything(owner, account)
+    hint = registry.get("cova").stream("customers").if_empty
+    assert hint and hint not in text(owner.get(CARD))  # it has not been read yet
+    with acting_in(account.pk):
+        StreamState.objects.update(first_done_at=timezone.now())
+        origin = Origin.objects.get()
+    page = text(owner.get(CARD))
+    assert "Customers: read to the end, and there was nothing" in page and hint in page
+    assert "Sales: read to the end" in page and "Locations: read to the end" not in page
+    with acting_in(account.pk):
+        Customer.objects.create(account=account, origin=origin, external_id="c")
+        RefusedRow.objects.create(account=account, origin=origin, stream="sales", key="k", reason="No date.")
+    page = text(owner.get(CARD))
+    assert "Customers: read to the end" not in page
+    assert "Sales: read to the end" not in page  # something came, though it could not be taken over
 
 
 def test_refused_rows_are_listed_and_limited(owner, account, pos, typed):

@@ -237,7 +237,7 @@ class TestEnrolling:
         ada = make_persona(account, member=False)
         assert owner.post(page(ada) + "enrol/", {"from_date": given}).status_code == 422
 
-    def test_many_after_a_question(self, owner, account):
+    def test_fault_7_2_many_are_enrolled_after_a_question(self, owner, account):
         people = [make_persona(account, first_name=f"P{n}", member=n == 0) for n in range(3)]
         chosen = {"action": "enrol", "_selected_action": [p.pk for p in people]}
         asked = owner.post(LIST, chosen).content.decode()

@@ -55,7 +55,7 @@ def test_field_by_field(till, settings):
     make_discount(till.account, points=2000, percent=Decimal("12.5"), name="Much")
     told = till.wallet()
     assert set(told) == {"contactID", "loyaltyPoints", "hidePointsInWallet", "audiences", "discountTemplates",
-                         "loyalty", "asOf", "salesReadUntil", "openRedemptions"}  # fmt: skip
+                         "loyalty", "asOf", "salesReadUntil", "nextToExpire", "openRedemptions"}  # fmt: skip
     assert told["contactID"] == str(till.persona.contact_id)
     assert (told["loyaltyPoints"], told["hidePointsInWallet"], told["audiences"]) == (1000, False, None)
     assert told["loyalty"] is True and told["openRedemptions"] is None
@@ -122,6 +122,19 @@ def test_points_past_their_expiry_are_not_there(till):
     till.give(7, expires_at=now + hour, at=now - 9 * hour)
     assert till.balance == 1057  # nothing swept, nothing written
     assert till.wallet()["loyaltyPoints"] == 1007
+
+
+def test_fault_6_2_what_goes_next_is_told_before_it_goes(till):
+    """Points and moment of the next expiry, those of one moment together; none where points are hidden."""
+    assert till.wallet()["nextToExpire"] is None
+    soon, later = timezone.now() + timedelta(days=3), timezone.now() + timedelta(days=9)
+    till.give(12, expires_at=later)
+    till.give(30, expires_at=soon)
+    till.give(5, expires_at=soon)
+    till.give(99, at=timezone.now() - timedelta(days=2), expires_at=timezone.now() - timedelta(days=1))
+    assert till.wallet()["nextToExpire"] == {"points": 35, "at": int(soon.timestamp())}
+    Programme.unscoped.update(hide_points=True)
+    assert till.wallet()["nextToExpire"] is None
 
 
 def test_fractions_have_two_decimals(till):

@@ -16,7 +16,7 @@ EXECUTE FUNCTION loyalty_refuse_redemption()
 
 
 class Migration(migrations.Migration):
-    dependencies = [("loyalty", "0014_redeem")]
+    dependencies = [("loyalty", "0016_discounts")]
 
     operations = [
         migrations.AddConstraint(
