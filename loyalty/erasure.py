@@ -208,8 +208,8 @@ _TAKEN_OUT = (
            OR EXISTS (SELECT FROM loyalty_salestate st
                       WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
     """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', phone_raw = '', email = '',
-           birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL, last_seen_at = NULL, archived_at = NULL,
-           erased_at = %(now)s
+           birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL, last_seen_at = NULL,
+           archived_at = NULL, erased_at = %(now)s
        WHERE account_id = %(account)s AND id = ANY(%(rows)s)""",
 )
 
