@@ -26,7 +26,7 @@ from tests.factories import make_account, make_user
 from tests.records import NOON, customer, make_origin, sale, the_customer, the_sale
 
 from .people_at_till import DAY, HOUR
-from .race import Acting, Cut, overlap, wrong
+from .race import Acting, Cut, not_written_down, overlap, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PHONE = "+16045550142"
@@ -342,6 +342,7 @@ def test_each_verb_that_holds_sources_has_its_case():
                     found.add(f"{module}.{node.name}")
     verbs = {"integrations.landing.lock_origin", "integrations.services.lock_origins"}
     assert found - verbs == set(VERBS) | set(ELSEWHERE)
+    assert not_written_down([*VERBS, *ELSEWHERE]) == []
     for test in ELSEWHERE.values():
         path, name = test.split("::")
         assert f"def {name}(" in Path(__file__).with_name(path).read_text()

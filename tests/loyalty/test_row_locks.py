@@ -61,7 +61,7 @@ from stores import services as stores
 
 from ..factories import make_account, make_key, make_persona, make_user
 from .people_at_till import DAY, HOUR, Shop
-from .race import Acting, Cut, held_up_behind, overlap, wrong
+from .race import Acting, Cut, held_up_behind, not_written_down, overlap, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -547,3 +547,4 @@ def _without_doc(node: ast.FunctionDef, code: str) -> str:
 
 def test_each_lock_of_the_code_has_its_case():
     assert locking() == set(LOCKS) | ORIGINS
+    assert not_written_down([*LOCKS, *ORIGINS]) == []
