@@ -62,7 +62,7 @@ def merge(
     *, account_id: int, one_id: int, other_id: int, now: datetime, why: str = "manual", value: str = "",
     user: User | None = None,
 ) -> Merge:  # fmt: skip
-    """Make `other` part of `one`. Raises CannotMerge. The same two again is the merge there is."""
+    """Make `other` part of `one`. Raises CannotMerge, also when somebody was quicker."""
     with transaction.atomic():
         lock_origins(account_id=account_id)
         return merge_locked(

@@ -8,7 +8,9 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from loyalty import audits, sql
@@ -198,3 +200,9 @@ def wrong(answers, *, refusals: tuple[type[Exception], ...] = (), **expected) ->
     errors = [repr(one) for one in flat if isinstance(one, Exception) and not isinstance(one, refusals)]
     figures = [f"{name}: {got} instead of {want}" for name, (got, want) in expected.items() if got != want]
     return errors + figures + [f"{v.rule.name}: {v.examples}" for v in audits.violations()]
+
+
+def not_written_down(names) -> list[str]:
+    """Which of these stand nowhere in docs/decisions/locks.md."""
+    page = Path(settings.BASE_DIR, "docs/decisions/locks.md").read_text()
+    return [name for name in names if f"`{name}`" not in page]

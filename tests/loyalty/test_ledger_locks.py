@@ -27,7 +27,16 @@ from tests.records import customer, land_customers, make_origin, the_customer
 from ..factories import make_persona
 from .ledger_sales import make_sales, target
 from .people_at_till import DAY, HOUR, NOW, Shop
-from .race import Acting, functions_unlocked, functions_without, held_up_behind, lock_lines, overlap, wrong
+from .race import (
+    Acting,
+    functions_unlocked,
+    functions_without,
+    held_up_behind,
+    lock_lines,
+    not_written_down,
+    overlap,
+    wrong,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -344,6 +353,7 @@ def test_right_with_its_lock_and_lost_without_it_alone(lock, race):
 
 def test_each_lock_of_the_ledger_has_its_case():
     assert set(LOCKS) == set(lock_lines())
+    assert not_written_down([*LOCKS, *(race.__name__ for races in LOCKS.values() for race in races)]) == []
 
 
 # Not locks, but what is looked at again behind one: the text, and the text without that care.

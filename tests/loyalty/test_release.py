@@ -198,6 +198,18 @@ class TestWithItsSale:
         assert shop.state[0] == "settled" and shop.sound() == []
 
 
+def test_fault_4_5_points_go_with_the_call_and_with_nothing_else(shop):
+    """Selected again, or the till was offline until its sale came with the rest: they go when it is used, and once."""
+    made = shop.redeem("T1")
+    assert made.balance == shop.points == 900 and shop.state[0] == "applied"
+    for _ in range(3):  # the shopper is taken off and added again
+        assert not shop.redeem("T1").created and shop.points == 900
+    shop.read(NOON - HOUR)  # no sale of that hour was read yet
+    assert reconcile.release_due(now=NOON + 3 * DAY) == 0 and shop.points == 900
+    shop.arrive(sold(), now=NOON + 3 * DAY)
+    assert shop.state[0] == "settled" and shop.points == 900 + 100 and shop.sound() == []
+
+
 class TestLate:
     def release(self, shop):
         shop.redeem("T1")
@@ -222,7 +234,7 @@ class TestLate:
         assert (back.points, shop.points) == (40, 40) and Shortfall.unscoped.get().state == "netted"
         assert shop.sound() == []
 
-    def test_fault_4_5_the_till_used_the_order_anew(self, shop):
+    def test_the_till_used_the_order_anew(self, shop):
         self.release(shop)
         shop.redeem("T1", n=1, at=NOON + 31 * HOUR)
         shop.arrive(sold(), now=NOON + 32 * HOUR)
