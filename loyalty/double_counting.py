@@ -60,9 +60,9 @@ def overlaps(*, account_id: int) -> list[Overlap]:
     if not imported:
         return []
     zone = ZoneInfo(Account.objects.values_list("timezone", flat=True).get(pk=account_id))
-    start = Programme.unscoped.filter(account_id=account_id).values_list("accrual_start", flat=True).first()
-    starts = dict(SourceStart.unscoped.filter(account_id=account_id).values_list("origin_id", "starts_on"))
-    titles = {origin.pk: origin.title or str(origin) for origin in Origin.unscoped.filter(account_id=account_id)}
+    start = Programme.objects.filter(account_id=account_id).values_list("accrual_start", flat=True).first()
+    starts = dict(SourceStart.objects.filter(account_id=account_id).values_list("origin_id", "starts_on"))
+    titles = {origin.pk: origin.title or str(origin) for origin in Origin.objects.filter(account_id=account_id)}
     return list(_found(imported, zone, start, starts, titles))
 
 

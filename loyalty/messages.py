@@ -13,7 +13,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from . import addresses
+from stores.models import Store
+
+from . import addresses, profile
 from .models import ConsentNow, ConsentState, Message, MessageState, Persona
 
 log = logging.getLogger("loyalty.messages")
@@ -92,10 +94,12 @@ def queue(
     if purpose in _WAITS_FOR_DAY:
         zone = Account.objects.values_list("timezone", flat=True).get(pk=account_id)
         if persona_id:
-            store = Persona.unscoped.filter(pk=persona_id, account_id=account_id).values_list(
-                "favourite_store__timezone", flat=True
-            )
-            zone = store.first() or zone
+            # Where the shopper is: his favourite store, chosen by hand, else the one he mostly buys in.
+            people = Persona.unscoped.filter(pk=persona_id, account_id=account_id)
+            store = people.values_list("favourite_store_id", flat=True).first()
+            store = store or profile.most_visited(account_id=account_id, persona_id=persona_id)
+            there = Store.unscoped.filter(pk=store, account_id=account_id).values_list("timezone", flat=True)
+            zone = there.first() or zone
         not_before = next_allowed(now, zone)
     try:
         with transaction.atomic():

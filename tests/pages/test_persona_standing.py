@@ -1,7 +1,7 @@
 """The persona's page and list: what stands in the way of points, how fresh a balance is, receipts, each filter."""
 
 import uuid
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -16,7 +16,7 @@ from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Connection, Credential, CredentialState, Customer, StreamState
 from loyalty import audiences, earning, ledger, merging, personas, profile
 from loyalty.models import Audience, Entry, Investigation, Persona, Redemption, Source
-from stores.models import StoreMapping
+from stores.models import Store, StoreMapping
 from tests.factories import make_account, make_discount, make_persona, make_store, make_user
 from tests.records import customer as record
 from tests.records import land_customers, land_sales, make_origin, refund, sale
@@ -263,6 +263,25 @@ class TestFavouriteStore:
         owner.post(page(ada) + "store/", {"store": ""})
         assert "Favourite store Main" in html_of(owner, ada)
         assert page(ada) in owner.get(LIST, {"store": stores["Main"].pk}).content.decode()
+
+    def test_quiet_hours_are_those_of_the_favourite_store(self, account, origin, stores):
+        """Half past seven in Vancouver is half past ten in Toronto: the question waits in the one, not in the other."""
+        from loyalty import messages
+
+        ada = shopper(account, origin)
+        Store.unscoped.filter(pk=stores["Main"].pk).update(timezone="America/Toronto")
+        early = datetime(2026, 3, 2, 15, 30, tzinfo=UTC)
+        asked = {"account_id": account.pk, "channel": "sms", "address": PHONE, "body": "x", "persona_id": ada.pk}
+
+        def waits(key):
+            with acting_in(account.pk):
+                return messages.queue(**asked, key=key, purpose=messages.OPT_IN, now=early).not_before > early
+
+        assert waits("a")
+        sold(account, origin, sale("s", customer_id="c1", sold_at=NOW()))
+        assert not waits("b")
+        Persona.unscoped.filter(pk=ada.pk).update(favourite_store=stores["Side"])
+        assert waits("c")
 
     def test_another_accounts_store_is_none(self, owner, account, origin):
         ada = make_persona(account)
