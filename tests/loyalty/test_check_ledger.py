@@ -127,10 +127,13 @@ CORRUPTIONS = {
         {"redemption-entries"},
     ),
     "redemption ended without its points": (
+        "ALTER TABLE loyalty_redemption DROP CONSTRAINT redemption_ended;"
         "UPDATE loyalty_redemption SET state = 'reverted', ended_at = now() WHERE n = 2",
         {"redemption-state"},
     ),
     "redemption alive again": (
+        "ALTER TABLE loyalty_redemption DROP CONSTRAINT redemption_ended;"
+        "ALTER TABLE loyalty_redemption DROP CONSTRAINT redemption_applied;"
         "UPDATE loyalty_redemption SET state = 'applied' WHERE n = 0",
         {"redemption-state"},
     ),
@@ -224,7 +227,7 @@ def test_a_corruption_is_found_and_named(house, corruption):
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         # What the table's owner may do, and nobody does by accident.
-        for table in ("entry", "draw", "lot"):
+        for table in ("entry", "draw", "lot", "redemption"):
             cursor.execute(f"ALTER TABLE loyalty_{table} DISABLE TRIGGER USER")
         for statement in sql.format(**house).split(";"):
             cursor.execute(statement)
