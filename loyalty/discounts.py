@@ -164,9 +164,10 @@ def check(*, account_id: int, now: datetime, discount_ids: Iterable[int] | None 
     if discount_ids is not None:
         found = found.filter(pk__in=list(discount_ids))
     cards = cards_in_use(account_id=account_id)
-    failing = _failing(account_id, now)
+    looked_at = list(found.order_by("pk"))
+    failing = _failing(account_id, [one.pk for one in looked_at], now)
     wrong = 0
-    for discount in found.order_by("pk"):
+    for discount in looked_at:
         problem = " ".join(_problems(discount, cards, failing.get(discount.pk, ""), now))[:500]
         wrong += bool(problem)
         Discount.unscoped.filter(pk=discount.pk).update(problem=problem, checked_at=now)
@@ -198,18 +199,19 @@ CROSS JOIN LATERAL (
               AND (state = 'settled' AND sale_id IS NOT NULL OR why_ended = 'without_discount')
         ORDER BY applied_at DESC LIMIT %(looked_at)s) r
 ) seen
-WHERE d.account_id = %(account)s AND d.archived_at IS NULL
+WHERE d.account_id = %(account)s AND d.id = ANY(%(discounts)s)
 """
 
 
-def _failing(account_id: int, now: datetime) -> dict[int, str]:
+def _failing(account_id: int, discount_ids: list[int], now: datetime) -> dict[int, str]:
     """Discount to what its redemptions and codes say against it."""
     told = {}
     with connection.cursor() as cursor:
-        cursor.execute(
-            _EVIDENCE,
-            {"account": account_id, "since": now - LOOK_BACK, "looked_at": LOOKED_AT, "unique": CodeKind.UNIQUE},
-        )
+        asked = {
+            "account": account_id, "discounts": discount_ids, "since": now - LOOK_BACK, "looked_at": LOOKED_AT,
+            "unique": CodeKind.UNIQUE,
+        }  # fmt: skip
+        cursor.execute(_EVIDENCE, asked)
         for pk, no_code, without, seen in cursor.fetchall():
             if no_code:
                 told[pk] = "All its coupon codes are used: add codes, or archive it."
