@@ -232,7 +232,7 @@ def notes(found: search.Found) -> list[dict[str, Any]]:
                 }
             )
     if found.suppressed:
-        said.append({"text": "Somebody of this phone or e-mail was removed on request: nothing is kept."})
+        said.append({"text": "Somebody of this phone, e-mail or number was removed on request: nothing is kept."})
     for hit in found.hits:
         if hit.by == "sale" and hit.persona_id is None:
             url = reverse("admin:why") + f"?q={found.term}"

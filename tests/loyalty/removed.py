@@ -124,7 +124,7 @@ class Somebody:
             with transaction.atomic():
                 landing.refuse(
                     **self.ids, origin_id=self.origin.pk, stream="customers", now=NOON, region="CA",
-                    rows=[("c-ada", "c-ada", "The phone 604-555-0142 is odd", '{"FirstName": "Ada", "LastName": "Moss"}')],
+                    rows=[("c-ada", "c-ada", "604-555-0142 is odd", '{"FirstName": "Ada", "LastName": "Moss"}')],
                 )  # fmt: skip
 
 

@@ -152,7 +152,8 @@ def test_memory_stays_flat(shop):
     def grow(upto: int) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
-                """INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, note, explanation, at)
+                """INSERT INTO loyalty_entry
+                       (account_id, persona_id, kind, points, balance_after, key, note, explanation, at)
                    SELECT %s, %s, 'adjust', 1, 1, 'grown:' || n, repeat('x', 200), '{}', %s
                    FROM generate_series(1, %s) n ON CONFLICT DO NOTHING""",
                 [shop.account.pk, shop.ada.pk, NOON, upto],
