@@ -27,8 +27,8 @@ from .models import ChangeState, Job, JobState, ModifierKind, ProgrammeChange, W
 from .programme import Problems
 
 __all__ = [
-    "AlreadyOpen", "NothingChanges", "Problems", "Refused", "confirm", "dismiss", "follow", "job_of", "open_change",
-    "propose", "propose_wipe", "recount", "resume", "save", "since", "stale", "stop",
+    "AlreadyOpen", "CameSince", "NothingChanges", "Problems", "Refused", "confirm", "dismiss", "follow", "job_of",
+    "open_change", "propose", "propose_wipe", "recount", "resume", "save", "since", "stale", "stop",
 ]  # fmt: skip
 
 OPEN = (ChangeState.COUNTING, ChangeState.COUNTED, ChangeState.APPLYING)
@@ -37,6 +37,10 @@ NOTE_LONGEST = 200
 
 class Refused(Exception):
     """It cannot be done now; the message is for the merchant."""
+
+
+class CameSince(Refused):
+    """Sales came, or points moved, since it was counted: a question, not a no."""
 
 
 class NothingChanges(Refused):
@@ -218,7 +222,7 @@ def confirm(
         if seen and seen != change.counted.get("at"):
             raise Refused("It was counted again meanwhile. Look at the new figures, and confirm those.")
         if not anyway and (found := since(change)):
-            raise Refused(
+            raise CameSince(
                 f"Since this was counted, {found.words}: the figures are a little old. Count again, or confirm all the "
                 "same; what came since is brought to the new settings too."
             )

@@ -93,6 +93,8 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
                 changes.resume(**asked, enqueue=tasks.enqueue_job)
             case _:
                 messages.error(request, "There is no such act.")
+    except changes.CameSince:
+        pass  # the page says it, with both ways on
     except changes.Refused as error:
         messages.error(request, str(error))
     return HttpResponseRedirect(reverse("admin:programme-change"))

@@ -90,6 +90,7 @@ class ProgrammeForm(forms.ModelForm):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.fields["engine"].choices = [(Engine.FIFO, "FIFO"), (Engine.LEGACY, "Legacy")]  # told apart beside it
         for name, field in self.fields.items():
             # What the person saw travels along: a page that was open for an hour changes only what was changed on it.
             field.show_hidden_initial = True

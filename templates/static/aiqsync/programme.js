@@ -5,6 +5,13 @@ document.querySelectorAll("[data-shown-when]").forEach((row) => {
   if (control) control.addEventListener("change", () => { row.hidden = control.value !== value; });
 });
 
+// A long page was refused: the first sentence is brought into view, with its field ready.
+const wrong = document.querySelector(".iq-error");
+if (wrong) {
+  wrong.scrollIntoView({ block: "center" });
+  wrong.parentElement.querySelector("input:not([type=hidden]), select")?.focus({ preventScroll: true });
+}
+
 const part = document.getElementById("change-part");
 if (part) {
   const look = async () => {
