@@ -190,7 +190,7 @@ class DiscountAdmin(TenantAdmin):
         return self._may(request, "view") and may(membership.role, "redemptions.view")
 
     def export(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Every redemption as a line; the columns are explained in docs/exports.md."""
+        """Every redemption as a line; the columns are explained in docs/export.md."""
         if not self._may_export(request):
             raise PermissionDenied
         discount = self.get_object(request, str(pk))

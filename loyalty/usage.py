@@ -94,7 +94,7 @@ def _months(today: date) -> list[date]:
     return found[::-1]
 
 
-# Column to what it holds: the head of the export, and the table in docs/exports.md.
+# Column to what it holds: the head of the export, and the table in docs/export.md.
 COLUMNS = {
     "redemption": "The redemption's id, as the API answers it.",
     "applied at (UTC)": "When the discount was redeemed.",

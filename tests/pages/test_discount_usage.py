@@ -155,7 +155,7 @@ class TestExport:
         assert line.target == discount.internal_name
 
     def test_the_columns_are_documented(self):
-        text = (Path(__file__).resolve().parents[2] / "docs" / "exports.md").read_text()
+        text = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text()
         for column, holds in usage.COLUMNS.items():
             assert f"| {column} | {holds} |" in text
 
