@@ -39,9 +39,11 @@ def account(client):
 
 
 def used(discount, persona, n=0, *, points=100, back=0, state="settled", at=NOW, **fields) -> Redemption:
+    ended = state in ("released", "reverted")
+    usual = {"channel": "till", "settled_at": at if state == "settled" else None, "ended_at": at if ended else None}
     return Redemption.unscoped.create(
         account=discount.account, discount=discount, persona=persona, n=n, state=state, points=points,
-        reverted_points=back, applied_at=at, **{"channel": "till"} | fields,
+        reverted_points=points if ended else back, applied_at=at, **usual | fields,
     )  # fmt: skip
 
 
