@@ -304,14 +304,16 @@ class TestGivingBack:
 
     def test_staff_may_until_it_is_settled(self, account, client, used):
         client.force_login(make_user(account, Role.STAFF))
-        with acting_in(account.pk):
-            Redemption.objects.update(state="settled")
-        assert client.post(self.url(*used)).status_code == 403
-        assert "Yes, give back" not in client.get(page(used[0])).content.decode()
-        with acting_in(account.pk):
-            Redemption.objects.update(state="applied")
+        assert "Yes, give back" in client.get(page(used[0])).content.decode()
         assert client.post(self.url(*used)).status_code == 302
         assert balance(account, used[0]) == 300
+
+    def test_staff_may_not_once_it_is_settled(self, account, client, used):
+        client.force_login(make_user(account, Role.STAFF))
+        with acting_in(account.pk):
+            Redemption.objects.update(state="settled", settled_at=timezone.now())
+        assert client.post(self.url(*used)).status_code == 403
+        assert "Yes, give back" not in client.get(page(used[0])).content.decode()
 
 
 class TestRedeemByHand:
