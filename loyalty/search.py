@@ -6,7 +6,7 @@ archived or erased is never just missing: it comes back with the sentence that s
 
 import unicodedata
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -113,7 +113,7 @@ def find(*, account_id: int, region: str, term: str) -> Found:
     phone = e164(term, region)
     number = term.lstrip("#").strip()
     hits = _look(account_id, phone=phone, number=number)
-    removed = not hits and _removed(account_id, [(suppression.PHONE, phone), *_records(account_id, number)])
+    removed = not hits and any(c.isdigit() for c in term) and _removed(account_id, _meant(account_id, phone, number))
     if hits or phone or removed:
         return Found(term, hits, suppressed=removed, phone=phone)
     return Found(term, _gone_by_name(account_id, term), condition=by_name(term))
@@ -201,12 +201,13 @@ def _look(
         return [Hit(*row) for row in cursor.fetchall()]
 
 
-def _removed(account_id: int, known: list[tuple[str, str]]) -> bool:
+def _removed(account_id: int, known: Iterable[tuple[str, str]]) -> bool:
     """Whether somebody of this asked to be forgotten: all that is kept are keyed digests."""
     return bool(suppression.listed(account_id=account_id, known=known))
 
 
-def _records(account_id: int, number: str) -> list[tuple[str, str]]:
-    """What the number may be in each POS."""
-    origins = Origin.unscoped.filter(account_id=account_id).values_list("pk", flat=True) if number else ()
-    return [(suppression.SOURCE, suppression.source_value(origin, number)) for origin in origins]
+def _meant(account_id: int, phone: str, number: str) -> Iterator[tuple[str, str]]:
+    """A phone, and what the number may be in each POS; read only where somebody was removed."""
+    yield suppression.PHONE, phone
+    for origin in Origin.unscoped.filter(account_id=account_id).values_list("pk", flat=True) if number else ():
+        yield suppression.SOURCE, suppression.source_value(origin, number)

@@ -94,7 +94,7 @@ class Discount(TenantModel):
     limited_stores = models.BooleanField(default=False, editable=False)  # there are rows of DiscountStore
     limited_audiences = models.BooleanField(default=False, editable=False)  # there are rows of DiscountAudience
     # What the last check found to be wrong with it at the till, as a sentence (`discounts.check`).
-    problem = models.CharField(max_length=500, blank=True, default="", editable=False)
+    problem = models.CharField(max_length=500, blank=True, default="", db_default="", editable=False)
     checked_at = models.DateTimeField(null=True, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -32,7 +32,12 @@ NEW = "gen_random_uuid()"
 LAST_LOT = "(SELECT max(id) FROM loyalty_lot)"
 REDEMPTION = "(SELECT min(id) FROM loyalty_redemption)"
 
+SETTLED = {"state": "'settled'", "settled_at": "now()",
+           "sale_id": "(SELECT min(s.id) FROM integrations_sale s WHERE s.account_id = row.account_id)"}  # fmt: skip
+
 POINTS = (
+    Case("wallet_closed_empty", "UPDATE loyalty_wallet SET closed = true, balance = 1",
+         but="UPDATE loyalty_wallet SET closed = true, balance = 0"),
     Case("wallet_not_negative", "UPDATE loyalty_wallet SET balance = -0.01",
          but="UPDATE loyalty_wallet SET balance = 0"),
     Case("entry_balance", copy("loyalty_entry", key="'e2'", balance_after=-1)),
@@ -72,7 +77,27 @@ REWARDS = (
     Case("redemption_reverted", "UPDATE loyalty_redemption SET reverted_points = -1"),
     Case("redemption_n_once", copy("loyalty_redemption", public_id=NEW, transaction="'another'")),
     Case("redemption_transaction_once", copy("loyalty_redemption", public_id=NEW, n=1),
-         but=copy("loyalty_redemption", public_id=NEW, n=1, state="'released'")),
+         but=copy("loyalty_redemption", public_id=NEW, n=1, state="'released'", reverted_points="points",
+                  ended_at="now()")),
+    Case("redemption_ended",
+         copy("loyalty_redemption", public_id=NEW, n=1, state="'released'", reverted_points="points"),
+         but=copy("loyalty_redemption", public_id=NEW, n=1, state="'released'", reverted_points="points",
+                  ended_at="now()")),
+    Case("redemption_ended", copy("loyalty_redemption", public_id=NEW, n=1, state="'released'", reverted_points=0,
+                                  ended_at="now()")),
+    Case("redemption_ended", "UPDATE loyalty_redemption SET ended_at = now()"),
+    Case("redemption_ended", "UPDATE loyalty_redemption SET why_ended = 'till'"),
+    Case("redemption_applied", "UPDATE loyalty_redemption SET settled_at = now()"),
+    Case("redemption_applied",
+         "UPDATE loyalty_redemption r SET sale_id = (SELECT min(id) FROM integrations_sale s"
+         " WHERE s.account_id = r.account_id)"),
+    Case("redemption_settled", "UPDATE loyalty_redemption SET state = 'settled'",
+         but="UPDATE loyalty_redemption SET state = 'settled', settled_at = now()"),
+    Case("redemption_sale_once", copy("loyalty_redemption", public_id=NEW, n=2, transaction="'third'", **SETTLED),
+         first=(copy("loyalty_redemption", public_id=NEW, n=1, transaction="'second'", **SETTLED),),
+         but=copy("loyalty_redemption", public_id=NEW, n=2, transaction="'third'")),
+    Case("discount_image_type", "UPDATE loyalty_discountimage SET content_type = 'image/svg+xml'",
+         but="UPDATE loyalty_discountimage SET content_type = 'image/jpeg'"),
     Case("loyalty_redemption_public_id_key", copy("loyalty_redemption", n=1, transaction="'another'")),
     Case("discount_code", "UPDATE loyalty_discount SET code_kind = 'static'",
          but="UPDATE loyalty_discount SET code_kind = 'static', static_code = 'TEN'"),
@@ -207,4 +232,8 @@ TRIGGERS = (
     Case("loyalty_consentstate_stop", "UPDATE loyalty_consentstate SET state = 'in'", first=(STOPPED,),
          but="UPDATE loyalty_consentstate SET requests = 0"),
     Case("loyalty_consentstate_stop", "DELETE FROM loyalty_consentstate", first=(STOPPED,)),
+    *(Case("loyalty_redemption_life", f"UPDATE loyalty_redemption SET {change}") for change in (
+        "points = points + 1", "applied_at = now()", "n = n + 10", f"public_id = {NEW}")),
+    Case("loyalty_redemption_life", "UPDATE loyalty_redemption SET state = 'applied', settled_at = NULL",
+         first=("UPDATE loyalty_redemption SET state = 'settled', settled_at = now()",)),
 )  # fmt: skip

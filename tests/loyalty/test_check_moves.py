@@ -19,6 +19,7 @@ from ..factories import make_discount
 from .ledger_sales import make_sales, target
 from .people_at_till import DAY, HOUR, NOW, Shop
 from .test_check_ledger import CORRUPTIONS
+from .test_erasure_rules import PLANTED as REMOVED
 
 pytestmark = pytest.mark.django_db
 OCTOBER = datetime(2026, 10, 5, tzinfo=UTC)
@@ -158,6 +159,6 @@ def test_it_is_found_by_its_rule_and_by_no_other(house, planted):
 
 def test_each_rule_has_something_planted():
     """References inside an account are planted one by one in test_constraints.py."""
-    planted = set().union(*(rules for _, rules in (*PLANTED.values(), *CORRUPTIONS.values())))
+    planted = set().union(*(rules for _, rules in (*PLANTED.values(), *CORRUPTIONS.values(), *REMOVED.values())))
     rules = {rule.name for rule in audits.all_rules()} - {rule.name for rule in audits.tenant_rules()}
     assert not rules - planted, f"nothing shows that these find anything: {', '.join(sorted(rules - planted))}"

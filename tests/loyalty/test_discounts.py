@@ -192,8 +192,8 @@ class TestTheNightlyLook:
             state, why = ends.get(outcome, ("settled", ""))
             Redemption.unscoped.create(
                 account=account, persona=persona, discount=discount, n=age, channel="till", state=state, why_ended=why,
-                points=100, reverted_points=0, applied_at=NOW - age * DAY,
-                sale_id=sales[age] if outcome == "s" else None,
+                points=100, applied_at=NOW - age * DAY, sale_id=sales[age] if outcome == "s" else None,
+                **{"reverted_points": 100, "ended_at": NOW} if why else {"settled_at": NOW},
             )  # fmt: skip
         assert ("no money came off at the till" in self.problem(discount)) is told
         other = make_discount(account)

@@ -97,7 +97,7 @@ def test_what_a_removed_person_may_not_have_is_found_and_named(removed, planted)
     sql, rules = PLANTED[planted]
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        for table in ("entry", "lot", "consentline"):
+        for table in ("entry", "lot", "consentline", "redemption"):
             cursor.execute(f"ALTER TABLE loyalty_{table} DISABLE TRIGGER USER")
         for statement in sql.format(**removed).split(";"):
             cursor.execute(statement)

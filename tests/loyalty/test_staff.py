@@ -197,10 +197,15 @@ class TestLimits:
 
     def test_yesterday_does_not_count(self):
         counter = Counter(staff_redemptions_a_day=1)
-        counter.redeem(Role.STAFF)
-        Redemption.unscoped.update(applied_at=timezone.now() - timedelta(days=1, hours=1))
+        ledger.redeem(
+            account_id=counter.account.pk, persona_id=counter.ada.pk, discount_id=counter.discount.pk, n=0,
+            transaction="", channel="staff", user_id=counter.user(Role.STAFF).pk,
+            now=timezone.now() - timedelta(days=1, hours=1),
+        )  # fmt: skip
         counter.redeem(Role.STAFF, 1)
         assert counter.redeemed == 2
+        counter.redeem(Role.STAFF, 2)
+        assert counter.redeemed == 2, "today's is used"
 
 
 @pytest.mark.django_db(transaction=True)
