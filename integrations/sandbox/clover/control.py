@@ -308,9 +308,7 @@ class Control:
         else:
             merchant, customer = self._known(str(identity))
         names = {_CUSTOMER[name]: body[name] for name in _CUSTOMER if name in body}
-        tail = {name: customer.fields.pop(name) for name in ("marketingAllowed", "customerSince")}
-        customer.set(**{**tail, **names})
-        customer.fields = {name: customer.fields[name] for name in Customer.KNOWN if name in customer.fields}
+        customer.set(**names)
         metadata = {_METADATA[name]: body[name] for name in _METADATA if name in body}
         if body.get("birth_date"):
             year, month, day = str(body["birth_date"])[:10].split("-")

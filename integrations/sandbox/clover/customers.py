@@ -34,6 +34,10 @@ class Part(Row):
     """An e-mail, a phone, an address or a stored card of a customer."""
 
     __slots__ = ()
+    KNOWN = ("id", "emailAddress", "primaryEmail", "verifiedTime", "phoneNumber", *_ADDRESS)
+
+    def render(self, view: View, tree: Tree = PLAIN) -> bytes:
+        return super().render(View(view.token), tree)  # the list of its names is that of three kinds
 
 
 class Customer(Row):
@@ -155,9 +159,7 @@ def _prefer(customer: Customer, email: Part, *, asked: Any) -> None:
         for other in others:
             if other.fields.get("primaryEmail"):
                 other.set(primaryEmail=None)
-    wanted = True if asked or (not others and asked is None) else None
-    owner = email.fields.pop("customer")
-    email.set(primaryEmail=wanted, customer=owner)
+    email.set(primaryEmail=True if asked or (not others and asked is None) else None)
 
 
 class Values:
@@ -286,7 +288,7 @@ class Writing:
                 old = find(customer, kind, str(row["id"])) if row.get("id") else None
                 checked.append((kind, old, Values(row).contact(kind, partial=old is not None)))
         for name, value in names.items():
-            self._name(customer, name, value)
+            customer.set(**{name: value})
         self._marketing(customer, body)
         for kind, old, found in checked:
             if old is None:
@@ -296,10 +298,6 @@ class Writing:
         if metadata is not None:
             customer.merge_metadata(metadata, now_ms)
         customer.touched(now_ms)
-
-    def _name(self, customer: Customer, name: str, value: str | None) -> None:
-        tail = {other: customer.fields.pop(other) for other in ("marketingAllowed", "customerSince")}
-        customer.set(**{name: value}, **tail)
 
     def _marketing(self, customer: Customer, body: dict[str, Any]) -> None:
         asked = body.get("marketingAllowed")
@@ -320,11 +318,6 @@ def find(customer: Customer, kind: str, identity: str) -> Part:
 def change(customer: Customer, kind: str, row: Part, found: dict[str, Any]) -> None:
     """Changes what was sent of a contact."""
     asked = found.pop("primaryEmail", None)
-    owner = row.fields.pop("customer")
-    primary = row.fields.pop("primaryEmail", None)
     row.set(**found)
-    if primary:
-        row.fields["primaryEmail"] = primary
-    row.set(customer=owner)
     if kind == "emails" and asked is not None:
         _prefer(customer, row, asked=asked)

@@ -8,7 +8,8 @@ rule and the fields that narrow it for orders [D S14, S20]; `employee` is not ex
 Inferred [I]: several percentages come off one after the other; for the tax an order's discounts fall on all lines in
 proportion; a fee or a gift card counts as a line like any other, untaxed; a preset's value stands on the discount as
 the register writes it; `voids` are the payments that were voided, which stay among `payments` with result VOIDED; a
-linked customer shows no contacts, a deleted one its id; what refunds and credits filter by; `payment.x` and `payments.x` are the same expansion.
+linked customer shows no contacts, a deleted one its id; what refunds and credits filter by; `payment.x` and
+`payments.x` are the same expansion.
 """
 
 from typing import Any, ClassVar

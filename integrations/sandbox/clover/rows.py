@@ -83,12 +83,16 @@ class Row:
         return self.fields["id"]
 
     def set(self, **changes: Any) -> None:
-        """Changes own fields; None takes one away."""
+        """Changes own fields; None takes one away. What is new goes to its place in the vendor's order."""
+        new = changes.keys() - self.fields.keys()
         for name, value in changes.items():
             if value is None:
                 self.fields.pop(name, None)
             else:
                 self.fields[name] = value
+        if new:
+            known = {name: self.fields.pop(name) for name in self.KNOWN if name in self.fields}
+            self.fields = known | self.fields
         self.heads.clear()
         if self.store is not None:
             self.store.changed()
