@@ -7,11 +7,14 @@ checked against the real service.
 
 Where to find what, each with its own list of what is known and what is inferred:
 
-- `access`: tokens, permissions, rate limits       - `merchant`, `shop`: the merchant, staff, goods, tenders
-- `routes`, `api`: paths, methods, bodies          - `people`, `seed`, `trading`: what is invented and how
+- `access`: tokens, permissions, rate limits         - `merchant`, `shop`: the merchant, staff, goods, tenders
+- `routes`, `api`: paths, methods, bodies            - `people`, `seed`, `trading`: what is invented and how
 - `query`: filter, orderBy, expand, paging, 90 days  - `control`, `hand`: control routes, the till by hand
-- `rows`: envelope, expansion, omission of nothing   - `state`: the checksums and their fields
+- `rows`: envelope, expansion, absent fields         - `state`: the checksums and their fields
 - `customers`, `orders`, `inventory`: the rows       - `errors`: answers other than success
+
+A missing permission is 401 like every other refusal; Clover never answers 403 [D S9]. Clover has no till integration:
+what our till panel would call, staff do by hand (`hand`).
 
 Not here: webhooks (they belong to apps, a token gets none [D S18]), exports (by arrangement; 401), writing stock or
 orders, modifier groups, shifts, cash events.

@@ -50,11 +50,10 @@ class Api:
             add("GET", path, None, "")
             add("POST", path, None, "")
 
-    def _both(self, path: str, permission: str, word: str | None, *, store: str | None = None) -> None:
+    def _both(self, path: str, permission: str, word: str | None) -> None:
         """A list and its single objects; without a word a missing one is an inventory's `invalid ID`."""
-        name = store or path
-        self.router.add("GET", f"/{path}", _list(name), permission)
-        self.router.add("GET", f"/{path}/{{}}", _one(name, word), permission)
+        self.router.add("GET", f"/{path}", _list(path), permission)
+        self.router.add("GET", f"/{path}/{{}}", _one(path, word), permission)
 
     def _customers(self) -> None:
         add = self.router.add

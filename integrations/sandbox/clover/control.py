@@ -18,7 +18,7 @@ from integrations.sandbox.wire import Refused
 _TENDERS = {"credit": shop.CREDIT, "debit": shop.DEBIT, "cash": shop.CASH, "external": shop.EXTERNAL}
 _SALE = (
     *("phone", "customer_id", "location", "lines", "discount", "discount_cents", "transaction", "at", "employee_id"),
-    *("tender", "tip_cents", "order_type", "state", "test", "untaxed", "mismatch_cents", "note"),
+    *("tender", "tip_cents", "order_type", "state", "test", "manual", "untaxed", "mismatch_cents", "note"),
 )
 _CUSTOMER = {"first_name": "firstName", "last_name": "lastName", "marketing_allowed": "marketingAllowed"}
 _METADATA = {"note": "note", "business_name": "businessName"}
@@ -43,8 +43,8 @@ class Control:
         """A sale. `phone` or `customer_id` (neither: anonymous), `location` (merchant id or name), `lines` of `sku,
         name, category, price_cents, quantity, unit_qty, modifiers [{name, cents}], discount, custom`, `discount {name,
         cents or percent}`, `transaction` (the order's number), `at`, `employee_id`, `tender` (credit, debit, cash,
-        external or a label), `tip_cents`, `order_type` (label), `state` (paid, open, hidden), `test`, `untaxed`,
-        `mismatch_cents` (paid so much more or less than the total), `note`."""
+        external or a label), `tip_cents`, `order_type` (label), `state` (paid, open, hidden), `test`, `manual`,
+        `untaxed`, `mismatch_cents` (paid so much more or less than the total), `note`."""
         order = self._start(body)
         return self._sale(order)
 
@@ -70,6 +70,7 @@ class Control:
             note=body.get("note"),
             state=None if state == "hidden" else "open",
             test=bool(body.get("test")),
+            manual=bool(body.get("manual")),
             untaxed=bool(body.get("untaxed")),
         )
         if body.get("lines"):

@@ -21,7 +21,7 @@ from integrations.sandbox.clover.inventory import (
     Tag,
     Tender,
 )
-from integrations.sandbox.clover.orders import Credit, Order, Payment, Refund, VoidedLine
+from integrations.sandbox.clover.orders import Credit, Order, Payment, Plain, Refund, VoidedLine
 from integrations.sandbox.clover.rows import WEB, Changes, Row, Store, Tree, View, elements
 
 OPENED_MS = 1_672_531_200_000  # 1 January 2023
@@ -108,7 +108,7 @@ class Merchant:
         self.payments = Store(Payment, self.changes)
         self.refunds = Store(Refund, self.changes)
         self.credits = Store(Credit, self.changes)
-        self.credit_refunds = Store(SystemType, self.changes)
+        self.credit_refunds = Store(Plain, self.changes)  # nothing here makes one
         self.voided_lines = Store(VoidedLine, self.changes)
         self.changes.count += 1
 

@@ -194,7 +194,8 @@ class Window:
     """The rule of 90 days for one list.
 
     `times` are the fields whose range is cut to the newest 90 days in it; a filter on one of `recent`, and a call
-    with neither a time nor an id, sees only what was created in the last 90 days. Nothing is said about either.
+    with neither a time nor an id, sees only what was created in the last 90 days. Nothing is said about either. A
+    range without an end ends with the present minute [I]: to the millisecond no page could use what the last one found.
     """
 
     times: tuple[str, ...]
@@ -204,6 +205,7 @@ class Window:
     def cut(self, clauses: list[Clause], *, now_ms: int, days: int) -> list[Clause]:
         """The conditions that the server adds without a word."""
         span, added, timed = days * DAY_MS, [], False
+        now_ms = now_ms // 60_000 * 60_000
         for name in self.times:
             mine = [clause for clause in clauses if clause.name == name]
             ends = [_upper(clause) for clause in mine]
