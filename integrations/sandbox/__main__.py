@@ -4,12 +4,13 @@ Prints one line of JSON, name to address, once all of them listen; ends on SIGTE
 """
 
 import argparse
+import gc
 import json
 import signal
 import threading
 from collections.abc import Sequence
 
-from integrations.sandbox.server import SANDBOXES, start
+from integrations.sandbox.server import SANDBOXES, start, vendor_class
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +43,9 @@ def run(options: dict[str, object]) -> None:
             host=str(options.get("host") or "127.0.0.1"),
             port=port + at if port else 0,
             trade_every=float(options.get("trade_every") or 0),  # type: ignore[arg-type]
-            **seed,
+            **{switch: value for switch, value in seed.items() if switch in vendor_class(name).switches},
         )
+    gc.freeze()  # what was made so far stays: looking it all through for garbage would stop a call for a second
     print(json.dumps({name: one.url for name, one in running.items()}), flush=True)
     while not stop.wait(3600):
         pass

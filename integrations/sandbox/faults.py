@@ -5,10 +5,13 @@ Kinds that every vendor has are made here; kinds about log-in and permissions (`
 
 | kind | what the caller sees |
 |---|---|
-| 429, 500 | the vendor's own answer; 429 with Retry-After `seconds` (default 1) |
+| 429, 500, 503 | the vendor's own answer; 429 with Retry-After `seconds` (default 1) where the vendor sends one |
+| 429_concurrent, 429_app, 429_app_concurrent | the same, for the limit on calls at once, of the app, of both |
 | timeout | the connection is held `seconds` (default 40), then closed; the call does not act |
 | reset | the connection is reset; the call does not act |
 | lost | the call acts, then the connection closes without an answer |
+| slow | the call acts; the answer takes `seconds` (default 2) |
+| shift | the call acts; then a row comes in before those it read, so that the next page repeats one |
 | cut | the call acts; half of the body comes, then the connection closes |
 | duplicate | a list comes with each of its rows twice |
 | repeat | the answer given last on the same path comes again (a page that repeats itself) |
@@ -25,8 +28,9 @@ from typing import Any
 
 from integrations.sandbox.wire import Broken, Request, Response
 
-BEFORE = {"429", "500", "timeout", "reset", "html", "redirect", "garbled", "huge"}
-AFTER = {"lost", "cut", "duplicate", "repeat"}
+REFUSALS = {"429", "429_concurrent", "429_app", "429_app_concurrent", "500", "503"}
+BEFORE = REFUSALS | {"timeout", "reset", "html", "redirect", "garbled", "huge"}
+AFTER = {"lost", "cut", "duplicate", "repeat", "slow", "shift"}
 VENDOR = {"bad_password", "temporary_password", "no_permission"}
 KINDS = BEFORE | AFTER | VENDOR
 ELSEWHERE = "http://evil.example.invalid/"
@@ -98,7 +102,7 @@ class Faults:
     def before(self, fault: Fault, vendor: Any, request: Request) -> Response | Broken | None:
         """The answer of a fault that keeps the call from acting; None when the call must act first."""
         kind = fault.kind
-        if kind in VENDOR or kind in ("429", "500"):
+        if kind in VENDOR or kind in REFUSALS:
             return vendor.refuse(kind, request, seconds=fault.seconds)
         if kind == "timeout":
             return Broken("hang", seconds=40.0 if fault.seconds is None else fault.seconds)
@@ -115,7 +119,7 @@ class Faults:
             return Response(200, json.dumps([row]).encode())
         return None
 
-    def after(self, fault: Fault | None, request: Request, response: Response) -> Response | Broken:
+    def after(self, fault: Fault | None, vendor: Any, request: Request, response: Response) -> Response | Broken:
         """What becomes of a real answer."""
         if fault is None or fault.kind not in AFTER:
             return self._remember(request, response)
@@ -125,6 +129,12 @@ class Faults:
             return Broken("cut", response)
         if fault.kind == "repeat":
             return self._last.get(request.path.lower(), response)
+        if fault.kind == "slow":
+            response.delay = 2.0 if fault.seconds is None else fault.seconds
+            return response
+        if fault.kind == "shift":
+            vendor.shift(request)
+            return self._remember(request, response)
         return Response(response.status, _twice(response.body), response.content_type, response.headers)
 
     def _remember(self, request: Request, response: Response) -> Response:
@@ -138,7 +148,7 @@ class Faults:
 
 
 def _twice(body: bytes) -> bytes:
-    """The same document with every row of its list (plain or HAL) twice, the repeats at the end."""
+    """The same document with every row of its list (plain, HAL or `elements`) twice, the repeats at the end."""
     try:
         document = json.loads(body)
     except ValueError:
@@ -147,4 +157,6 @@ def _twice(body: bytes) -> bytes:
         document = document + document
     elif isinstance(document, dict) and isinstance(document.get("_embedded", {}).get("self"), list):
         document["_embedded"]["self"] *= 2
+    elif isinstance(document, dict) and isinstance(document.get("elements"), list):
+        document["elements"] *= 2
     return json.dumps(document, separators=(",", ":")).encode()

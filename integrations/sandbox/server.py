@@ -14,7 +14,7 @@ are the same for every vendor:
 | POST trade | count | the new sales |
 | POST expire | | log-in tokens handed out so far stop working |
 | POST faults | match, kind, times, seconds, location; or `{"clear": true}` | the faults in force |
-| POST till | action, phone, ... (see `till.py`) | what our API said |
+| POST till | action, phone, ... (see `till.py`; by hand: the vendor's own) | what our API said |
 | GET calls?since= | a sequence number (later ones) or an ISO time | rows of seq, at, method, path, query, status |
 | GET state?rows=1 | | per stream count and sha256, with rows=1 the lines behind it |
 | GET credentials | | what a merchant would type into the card |
@@ -25,6 +25,8 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -33,13 +35,22 @@ from integrations.sandbox.faults import BadFault, Fault, Faults
 from integrations.sandbox.till import Till
 from integrations.sandbox.wire import Broken, Refused, Request, Response, Server
 
-SANDBOXES = {"cova": "integrations.sandbox.cova:Cova"}
+SANDBOXES = {"cova": "integrations.sandbox.cova:Cova", "clover": "integrations.sandbox.clover:Clover"}
 LOG_LIMIT = 200_000
 
 
 class Vendor(Protocol):
-    """What a stand-in offers. Bodies are plain dictionaries; a wish that cannot be met raises `Refused`."""
+    """What a stand-in offers. Bodies are plain dictionaries; a wish that cannot be met raises `Refused`.
 
+    `switches` are the options of the command line that its seed takes. `by_hand` answers the till where no till talks
+    to us. `hold` stands around a whole call, outside the lock, and may refuse it. `shift` puts a row before a list's.
+    """
+
+    switches: frozenset[str]
+    by_hand: Callable[[dict[str, Any]], dict[str, Any]] | None
+
+    def hold(self, request: Request) -> AbstractContextManager[Response | None]: ...
+    def shift(self, request: Request) -> None: ...
     def answer(self, request: Request) -> Response: ...
     def applies(self, fault: Fault, request: Request) -> bool: ...
     def refuse(self, kind: str, request: Request, *, seconds: float | None = None) -> Response: ...
@@ -64,6 +75,7 @@ class Sandbox:
         self.faults = Faults()
         self.calls: deque[tuple[int, float, str, str, str, int]] = deque(maxlen=LOG_LIMIT)
         self.lock = threading.RLock()
+        self.stopping = threading.Event()
         self.till = Till(self._sell)
         self._seq = 0
         self._control = {
@@ -77,18 +89,30 @@ class Sandbox:
             "expire": lambda body: self.vendor.expire() or {},
             "faults": self._set_fault,
         }
+        if vendor.by_hand is not None:
+            self._control["till"] = vendor.by_hand
 
     def answer(self, request: Request) -> Response | Broken:
         if request.path.startswith("/_sandbox/"):
             return self._controlled(request)
-        with self.lock:
-            fault = self.faults.find(request, self.vendor.applies)
-            answer = self.faults.before(fault, self.vendor, request) if fault else None
-            if answer is None:
-                answer = self.faults.after(fault, request, self.vendor.answer(request))
-            self._seq += 1
-            status = answer.status if isinstance(answer, Response) else 0
-            self.calls.append((self._seq, time.time(), request.method, request.path, request.query, status))
+        with self.vendor.hold(request) as refusal:
+            if refusal is not None:
+                with self.lock:
+                    return self._log(request, refusal)
+            with self.lock:
+                fault = self.faults.find(request, self.vendor.applies)
+                answer = self.faults.before(fault, self.vendor, request) if fault else None
+                if answer is None:
+                    answer = self.faults.after(fault, self.vendor, request, self.vendor.answer(request))
+                self._log(request, answer)
+            if isinstance(answer, Response) and answer.delay > 0:  # without the lock, still counted as under way
+                self.stopping.wait(answer.delay)
+        return answer
+
+    def _log(self, request: Request, answer: Response | Broken) -> Response | Broken:
+        self._seq += 1
+        status = answer.status if isinstance(answer, Response) else 0
+        self.calls.append((self._seq, time.time(), request.method, request.path, request.query, status))
         return answer
 
     def trade(self, count: int) -> list[dict[str, Any]]:
@@ -111,7 +135,9 @@ class Sandbox:
             body = json.loads(request.body or b"{}")
             if not isinstance(body, dict):
                 raise Refused(400, "The body is a JSON object")
-            if action == "till":  # without the lock: our API may call this sandbox while it answers the till
+            if (
+                action == "till" and self.vendor.by_hand is None
+            ):  # without the lock: our API may call this sandbox while it answers the till
                 return _json(self.till.act(body))
             if action not in self._control:
                 raise Refused(404, f"No control route {action!r}")
@@ -164,6 +190,7 @@ class Running:
             self.sandbox.trade(1)
 
     def stop(self) -> None:
+        self.sandbox.stopping.set()
         self._server.stop()
 
     def __enter__(self) -> "Running":
@@ -173,10 +200,15 @@ class Running:
         self.stop()
 
 
+def vendor_class(name: str) -> Any:
+    """The class behind a name of `SANDBOXES`."""
+    module, _, attribute = SANDBOXES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def start(name: str, *, host: str = "127.0.0.1", port: int = 0, trade_every: float = 0, **seed: Any) -> Running:
     """Starts the named sandbox in threads; `.url`, `.stop()`, or use it in a `with`. `seed` as in the control route."""
-    module, _, attribute = SANDBOXES[name].partition(":")
-    vendor = getattr(importlib.import_module(module), attribute)()
+    vendor = vendor_class(name)()
     vendor.seed(**seed)
     sandbox = Sandbox(name, vendor)
     return Running(sandbox, Server(host, port, sandbox.answer), trade_every)

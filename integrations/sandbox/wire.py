@@ -36,17 +36,20 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """One answer. `headers` are extra ones; length, type and connection are written by the server."""
+    """One answer. `headers` are extra ones; length, type and connection are written by the server, a type only when
+    there is one. `delay` are seconds that the answer takes."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/json; charset=utf-8"
     headers: list[tuple[str, str]] = field(default_factory=list)
+    delay: float = 0.0
 
     def render(self, *, close: bool = False) -> bytes:
         """Head and body as one piece: two small packets cost 40 ms under Nagle and delayed acknowledgement."""
         head = [f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Unknown')}"]
-        head.append(f"Content-Type: {self.content_type}")
+        if self.content_type:
+            head.append(f"Content-Type: {self.content_type}")
         head.append(f"Content-Length: {len(self.body)}")
         head.extend(f"{name}: {value}" for name, value in self.headers)
         if close:

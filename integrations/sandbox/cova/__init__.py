@@ -25,9 +25,10 @@ answers 500).
 import gc
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from integrations.sandbox.cova import people, shop, trading
 from integrations.sandbox.cova.access import EXPIRED_PASSWORD, Limiter, Tokens, oauth_error, too_many
@@ -61,6 +62,11 @@ _gc_lock = threading.Lock()
 class Cova:
     """The vendor: one company, its customers and its invoices."""
 
+    switches: ClassVar[frozenset[str]] = frozenset(
+        {"customers", "sales", "locations", "seed", "days", "rate", "blank_payments"}
+    )
+    by_hand = None  # its till talks to us
+
     def __init__(self) -> None:
         self.tokens, self.limiter = Tokens(), Limiter()
         self.shop, self.register, self.book = shop.Shop(2), Register(), Book()
@@ -72,6 +78,10 @@ class Cova:
             part.routes(self.router)
 
     # the vendor's own API
+
+    def hold(self, request: Request) -> AbstractContextManager[Response | None]:
+        """Nothing is known of a limit on calls at once."""
+        return nullcontext()
 
     def answer(self, request: Request) -> Response:
         """One call of a client."""
@@ -133,15 +143,21 @@ class Cova:
 
     def refuse(self, kind: str, request: Request, *, seconds: float | None = None) -> Response:
         """The vendor's words for a fault."""
-        if kind == "429":
+        if kind.startswith("429"):
             return too_many(int(1 if seconds is None else seconds), [])
         if kind == "500":
             return Fail(500, "An error has occurred.").response()
+        if kind == "503":
+            return Fail(503, "The service is unavailable.").response()
         if kind == "no_permission":
             return _FORBIDDEN.response()
         if kind == "temporary_password":
             return oauth_error("invalid_grant", EXPIRED_PASSWORD)
         return oauth_error("invalid_grant", "The user name or password is wrong.")
+
+    def shift(self, request: Request) -> None:
+        """A sale comes in while a list is read."""
+        self.trade(1)
 
     # control
 
