@@ -107,10 +107,6 @@ def forecast(*, audience: Audience, now: datetime, sample: int = 10) -> Forecast
 def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
     """Let in who fits and end the stay of who does not, those by hand aside. Returns how many came and went."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM loyalty_audience WHERE id = %s AND account_id = %s FOR UPDATE",
-            [audience.pk, audience.account_id],
-        )
         asked = _asked(audience, now) | {"audience": audience.pk, "now": now}
         fits = _FITS if audience.by_rules and audience.archived_at is None else "SELECT NULL::bigint AS id WHERE false"
         cursor.execute(

@@ -113,7 +113,7 @@ def find(*, account_id: int, region: str, term: str) -> Found:
     phone = e164(term, region)
     number = term.lstrip("#").strip()
     hits = _look(account_id, phone=phone, number=number)
-    removed = not hits and any(c.isdigit() for c in term) and _removed(account_id, _meant(account_id, phone, number))
+    removed = not hits and _removed(account_id, _meant(account_id, phone, number))
     if hits or phone or removed:
         return Found(term, hits, suppressed=removed, phone=phone)
     return Found(term, _gone_by_name(account_id, term), condition=by_name(term))

@@ -218,6 +218,38 @@ def recomputed(cut):
     return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
 
 
+def counted(cut):
+    """A sale whose page is open while a later one is there already is counted, or asked about as one that came since."""
+    house = House(customer("c", phone=PHONE))
+    other = make_origin(house.account, "501201")
+    change = ProgrammeChange.unscoped.create(
+        account=house.account, state="counting", created_at=NOON, version=1,
+        values={"programme": {"points_per_100": "200"}, "was": {"programme": {}}},
+    )  # fmt: skip
+    work = jobs.Work(job_id=0, account_id=house.account.pk, args={"change": change.pk}, user=None, cursor={}, done=0,
+                     total=None, result={}, now=NOON + HOUR, budget_s=1)  # fmt: skip
+
+    def two_pages():
+        house.page(sale("s", customer_id="c"))
+        later = Acting(lambda: landing_alone(other, sale("t")))  # of another source: it waits for nobody
+        assert not isinstance(later.answer(), Exception)
+
+    def step():
+        with transaction.atomic():
+            changes._count(work)
+
+    answer = house.beside(two_pages, step, cut)
+    change.refresh_from_db()
+    told = Decimal(change.counted["before"]) > 0 or changes.since(change).sales > 0
+    return wrong([answer], told=(told, True))
+
+
+def landing_alone(origin, record: SaleRecord) -> None:
+    with transaction.atomic():
+        landing.lock_origin(origin.pk)
+        landing.sales(account_id=origin.account_id, origin_id=origin.pk, records=[record])
+
+
 def recomputed_by_a_button(cut):
     house = House(customer("c", phone=PHONE))
     house.page(sale("s", customer_id="c"))
@@ -242,6 +274,7 @@ VERBS = {
     "loyalty.guard.mark_shared": marked_shared,
     "loyalty.receipts.attach": attached,
     "loyalty.changes.save": saved_before_the_first_sale,
+    "loyalty.changes._count": counted,
     "loyalty.changes._recompute": recomputed,
     "aiqsync.pages.persona_people.recompute_now": recomputed_by_a_button,
 }
@@ -262,6 +295,7 @@ ELSEWHERE = {
     "integrations.pulling._land": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
+    "loyalty.erasure._erase": "test_erasure_race.py::test_a_page_lands_another_record_of_hers_at_the_same_moment",
     "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
     "loyalty.matching._act": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
 }
