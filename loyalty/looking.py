@@ -367,13 +367,14 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
     named = {str(one.get("name", "")).strip().casefold() for one in state.sale.discounts}
     if discount.name.strip().casefold() not in named:
         raise CannotDo("This sale does not carry that discount.")
-    closed = Review.unscoped.filter(account_id=account_id, kind=ReviewKind.NO_REDEMPTION, sale_id=sale_id)
+    # Only "closed as it is" is about the whole sale: another discount of it may be taken as well.
+    closed = Review.unscoped.filter(
+        account_id=account_id, kind=ReviewKind.NO_REDEMPTION, sale_id=sale_id, outcome="dismissed"
+    )  # fmt: skip
     with transaction.atomic():
         n = ledger.next_n(account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk)
-        # Its redemption came meanwhile, by itself or from another page.
-        has = Redemption.unscoped.filter(
-            account_id=account_id, sale_id=sale_id, discount_id=discount.pk, state="settled"
-        )  # fmt: skip
+        # Its redemption came meanwhile, by itself or from another page: as in the list, whatever became of it.
+        has = Redemption.unscoped.filter(account_id=account_id, sale_id=sale_id, discount_id=discount.pk)
         if closed.exists() or has.exists():
             return Decimal(0)
         done = ledger.redeem(
@@ -385,7 +386,6 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
         ledger.settle_redemption(
             account_id=account_id, redemption_id=made.pk, sale_id=sale_id, now=now, matched_by="staff"
         )
-        _close(account_id, ReviewKind.NO_REDEMPTION, None, sale_id, "taken", "", user, now)
     return done.points if done.created else Decimal(0)
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from loyalty import ledger, looking
 from loyalty.models import Discount, DiscountStore, Redemption, Review
 from stores.models import StoreMapping, StoreStaff
-from tests.factories import make_store, make_user
+from tests.factories import make_discount, make_store, make_user
 from tests.loyalty.test_release import HOUR, Shop, reconcile, refund, sold
 from tests.records import NOON
 
@@ -69,6 +69,17 @@ def test_fault_4_3_a_discount_that_nobody_redeemed(shop):
     assert taken == 100 and shop.points == 1000 and cases(shop) == {}
     assert looking.take_for_sale(**by(shop), sale_id=case.sale_id, discount_id=case.discount_id) == 0
     assert shop.points == 1000 and shop.sound() == []
+
+
+def test_two_discounts_of_one_sale_are_both_taken_though_neither_is_combined(shop):
+    """The till gave both: what may be combined was its own to ask."""
+    other = make_discount(shop.account, name="$5 off", points=50)
+    assert not other.stackable
+    shop.arrive(sold(discounts='[{"name": "$10 off", "cents": 1000}, {"name": "$5 off", "cents": 500}]'))
+    found = cases(shop)["no_redemption"]
+    assert {case.discount for case in found} == {"$10 off", "$5 off"}
+    taken = [looking.take_for_sale(**by(shop), sale_id=one.sale_id, discount_id=one.discount_id) for one in found]
+    assert sorted(taken) == [50, 100] and cases(shop) == {} and shop.sound() == []
 
 
 def test_fault_3_2_a_refund_whose_points_were_kept(shop):
