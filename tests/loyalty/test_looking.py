@@ -92,6 +92,15 @@ def test_fault_3_2_a_refund_whose_points_were_kept(shop):
     assert shop.points == 1000 and cases(shop, NOON + timedelta(days=3)) == {}
 
 
+def test_of_a_sale_refunded_in_part_only_that_part_is_taken_back(shop):
+    shop.arrive(sold(discounts="[]"))
+    shop.arrive(refund("r", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + timedelta(days=2)))
+    [case] = cases(shop, NOON + timedelta(days=3))["refund"]
+    assert case.points == 25
+    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 25
+    assert shop.points == 1075 and shop.sound() == []
+
+
 def test_a_refund_of_a_sale_with_a_reward(shop):
     shop.redeem("T1")
     shop.arrive(sold())
