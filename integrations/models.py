@@ -171,6 +171,7 @@ class Customer(TenantModel):
                 fields=["account", "government_id"], name="customer_government", condition=~Q(government_id="")
             ),
             models.Index(fields=["account", "medical_id"], name="customer_medical", condition=~Q(medical_id="")),
+            models.Index(fields=["origin", "merged_into"], name="customer_merged", condition=~Q(merged_into="")),
         ]
 
     def __str__(self) -> str:

@@ -428,8 +428,11 @@ def gifts_of(
                JOIN loyalty_persona p ON p.id = a.persona_id
                JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id) AND r.member_from <= %(today)s
                     AND r.erased_at IS NULL
-                    AND NOT loyalty_is_blocked(a.account_id, ARRAY(
-                        SELECT g.id FROM loyalty_persona g WHERE g.id = r.id OR g.merged_into_id = r.id))
+                    AND NOT EXISTS (  -- by the rules that are asked about, which a dry run has and the tables have not
+                        SELECT FROM loyalty_persona g WHERE (g.id = r.id OR g.merged_into_id = r.id)
+                        AND (g.phone = ANY(%(blocked)s) OR EXISTS (
+                            SELECT FROM loyalty_identifier i
+                            WHERE i.persona_id = g.id AND i.kind = 'phone' AND i.value = ANY(%(blocked)s))))
                WHERE a.account_id = %(account)s AND (%(ids)s::bigint[] IS NULL OR r.id = ANY(%(ids)s))
                  AND NOT EXISTS (SELECT FROM loyalty_booststate b JOIN loyalty_persona x ON x.id = b.persona_id
                                  WHERE b.modifier_id = m.id AND b.posts %% 2 = 1
@@ -441,6 +444,7 @@ def gifts_of(
                 "modifiers": [one.id for one in due],
                 "audiences": [one.audience_id for one in due],
                 "ids": None if persona_ids is None else list(persona_ids),
+                "blocked": sorted(current.blocked),
             },
         )
         rows = cursor.fetchall()

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from aiqsync.accounts.models import User
 
-from . import ledger, reconcile
+from . import ledger, reconcile, worth
 from .models import Discount, Persona, Redemption, Review, ReviewKind, SaleState
 
 DAYS = 60  # older cases are history
@@ -182,6 +182,11 @@ def sections(*, account_id: int, now: datetime, stores: Collection[int] | None =
             cases = [Case(str(kind), *row[:11], told=Redemption.WORDS.get(row[11], "")) for row in rows[:SHOWN]]
             if kind == ReviewKind.WAITING:
                 cases = _waiting(account_id, cases, [row[12] for row in rows[:SHOWN]], now)
+            elif kind == ReviewKind.REFUND and cases:
+                # Of a sale that was refunded in part only that part: what was kept, not what was earned.
+                kept = worth.kept_on_refund(account_id=account_id, sale_ids=[case.sale_id or 0 for case in cases])
+                cases = [replace(case, points=kept.get(case.sale_id or 0, Decimal(0))) for case in cases]
+                cases = [case for case in cases if case.points]  # a refund taken back in turn kept nothing
             found.append(Section(str(kind), *TITLES[kind], cases=cases, more=len(rows) > SHOWN))
     return found
 
@@ -367,13 +372,14 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
     named = {str(one.get("name", "")).strip().casefold() for one in state.sale.discounts}
     if discount.name.strip().casefold() not in named:
         raise CannotDo("This sale does not carry that discount.")
-    closed = Review.unscoped.filter(account_id=account_id, kind=ReviewKind.NO_REDEMPTION, sale_id=sale_id)
+    # Only "closed as it is" is about the whole sale: another discount of it may be taken as well.
+    closed = Review.unscoped.filter(
+        account_id=account_id, kind=ReviewKind.NO_REDEMPTION, sale_id=sale_id, outcome="dismissed"
+    )  # fmt: skip
     with transaction.atomic():
         n = ledger.next_n(account_id=account_id, persona_id=state.persona_id, discount_id=discount.pk)
-        # Its redemption came meanwhile, by itself or from another page.
-        has = Redemption.unscoped.filter(
-            account_id=account_id, sale_id=sale_id, discount_id=discount.pk, state="settled"
-        )  # fmt: skip
+        # Its redemption came meanwhile, by itself or from another page: as in the list, whatever became of it.
+        has = Redemption.unscoped.filter(account_id=account_id, sale_id=sale_id, discount_id=discount.pk)
         if closed.exists() or has.exists():
             return Decimal(0)
         done = ledger.redeem(
@@ -385,19 +391,19 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
         ledger.settle_redemption(
             account_id=account_id, redemption_id=made.pk, sale_id=sale_id, now=now, matched_by="staff"
         )
-        _close(account_id, ReviewKind.NO_REDEMPTION, None, sale_id, "taken", "", user, now)
     return done.points if done.created else Decimal(0)
 
 
 def take_back(*, account_id: int, sale_id: int, user: User, now: datetime) -> Decimal:
-    """Points kept on a refunded sale are taken by an adjustment, no more than are there. Once for each sale."""
+    """Points kept for what was refunded of a sale are taken by an adjustment, no more than are there. Once a sale."""
     state = SaleState.unscoped.select_related("sale").filter(account_id=account_id, sale_id=sale_id).first()
-    if state is None or state.persona_id is None or state.posted <= 0:
-        raise CannotDo("This sale has no points any more.")
+    kept = worth.kept_on_refund(account_id=account_id, sale_ids=[sale_id] if state else []).get(sale_id, Decimal(0))
+    if state is None or state.persona_id is None or kept <= 0:
+        raise CannotDo("Nothing was kept for this sale, or no more is there.")
     with transaction.atomic():
         _close(account_id, ReviewKind.REFUND, None, sale_id, "taken", "", user, now)
         there = ledger.spendable_points(account_id, state.persona_id, now)
-        points = min(there, state.posted)
+        points = min(there, kept)
         if points <= 0:
             raise CannotDo("The shopper has no points to take.")
         posted = ledger.adjust(

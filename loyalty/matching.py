@@ -45,6 +45,8 @@ class _Customer:
     matched_by: str = ""
     matched_value: str = ""
     new: bool = False
+    merged_away: bool = False  # the POS merged it into another that is known, or on this page:
+    heir: "_Customer | None" = None  # the latter
     known: list[Known] = field(default_factory=list)  # what it bears, by weight
 
 
@@ -99,8 +101,9 @@ def match(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> Mat
         suspect |= guard.notice_papers(cursor, account_id=account_id, papers=papers, now=now)
         _bear(customers, suspect, by_name)
         people = _people(cursor, account_id, customers)
-        _follow_vendor_merges(cursor, customers, people)
+        merged = _follow_vendor_merges(cursor, account_id, customers, people)
         found, wishes, moves = _decide(cursor, customers, people)
+        wishes += _merged_in_pos(merged, people)
         _write_personas(cursor, account_id, [c for c in customers if c.new], now)
         _write_identifiers(cursor, account_id, found, now)
         _write_sources(cursor, account_id, customers, now)
@@ -193,24 +196,58 @@ def _people(cursor, account_id: int, customers: Sequence[_Customer]) -> _People:
     return people
 
 
-def _follow_vendor_merges(cursor, customers: Sequence[_Customer], people: _People) -> None:
-    """A customer that the POS merged into another, and that is new to us, belongs to the other's persona."""
-    fresh = [c for c in customers if c.persona is None]
-    if not fresh:
-        return
-    cursor.execute(
-        """SELECT c.id, p.id, coalesce(p.merged_into_id, p.id) FROM integrations_customer c
-           JOIN integrations_customer into_ ON into_.origin_id = c.origin_id AND into_.external_id = c.merged_into
-           JOIN loyalty_source s ON s.customer_id = into_.id JOIN loyalty_persona p ON p.id = s.persona_id
-           WHERE c.id = ANY(%s) AND c.merged_into <> ''""",
-        [[c.pk for c in fresh]],
-    )
-    heirs = {pk: (persona, root) for pk, persona, root in cursor.fetchall()}
-    for customer in fresh:
-        if customer.pk in heirs:
-            customer.persona, root = heirs[customer.pk]
-            customer.matched_by = "merged_in_pos"
-            people.root[customer.persona] = root
+# What the POS merged, from either side: the page brings the one that went, or the one it went into.
+_VENDOR_MERGES = """
+WITH pair AS (
+    SELECT l.id AS lost, h.id AS heir FROM integrations_customer l
+    JOIN integrations_customer h ON h.origin_id = l.origin_id AND h.external_id = l.merged_into
+    WHERE l.id = ANY(%(page)s) AND l.merged_into <> ''
+    UNION
+    SELECT l.id, h.id FROM integrations_customer h
+    JOIN integrations_customer l ON l.origin_id = h.origin_id AND l.merged_into = h.external_id AND l.merged_into <> ''
+    WHERE h.id = ANY(%(page)s) AND l.account_id = %(account)s AND l.erased_at IS NULL
+)
+SELECT pair.lost, pair.heir, lp.id, coalesce(lp.merged_into_id, lp.id), hp.id, coalesce(hp.merged_into_id, hp.id)
+FROM pair
+LEFT JOIN loyalty_source ls ON ls.customer_id = pair.lost LEFT JOIN loyalty_persona lp ON lp.id = ls.persona_id
+LEFT JOIN loyalty_source hs ON hs.customer_id = pair.heir LEFT JOIN loyalty_persona hp ON hp.id = hs.persona_id
+WHERE pair.lost <> pair.heir ORDER BY 1, 2
+"""
+_End = _Customer | int | None  # a customer of the page, or the persona of one that is not
+
+
+def _follow_vendor_merges(
+    cursor, account_id: int, customers: Sequence[_Customer], people: _People
+) -> list[tuple[_End, _End]]:
+    """A customer that the POS merged into another, and that is new to us, belongs to the other's persona.
+
+    Returns (heir, lost) where both may have a persona of their own: those become one person once the page is decided.
+    """
+    mine = {c.pk: c for c in customers}
+    cursor.execute(_VENDOR_MERGES, {"page": list(mine), "account": account_id})
+    both: list[tuple[_End, _End]] = []
+    for lost_pk, heir_pk, lost_persona, lost_root, heir_persona, heir_root in cursor.fetchall():
+        lost, heir = mine.get(lost_pk), mine.get(heir_pk)
+        people.root |= {row: root for row, root in ((lost_persona, lost_root), (heir_persona, heir_root)) if row}
+        if lost is not None:
+            lost.merged_away, lost.heir = True, heir
+            if lost.persona is None and heir_persona:
+                lost.persona, lost.matched_by = heir_persona, "merged_in_pos"
+        both.append((heir or heir_persona, lost or lost_persona))
+    return both
+
+
+def _heirs_first(customers: Sequence[_Customer]) -> list[_Customer]:
+    """In their order, but after whomever of the page the POS merged them into."""
+    ordered: dict[int, _Customer] = {}
+    for c in customers:
+        line: list[_Customer] = []
+        at: _Customer | None = c
+        while at is not None and at.pk not in ordered and at not in line:
+            line.append(at)
+            at = at.heir
+        ordered |= {one.pk: one for one in reversed(line)}
+    return list(ordered.values())
 
 
 def _decide(
@@ -225,10 +262,12 @@ def _decide(
     found: list[tuple[int, str, str]] = []
     wishes: list[_Wish] = []
     moves: list[tuple[_Customer, int]] = []
-    for c in customers:
-        if c.persona is None:
+    for c in _heirs_first(customers):
+        if c.persona is None and c.heir is not None and c.heir.persona is not None:
+            c.persona, c.matched_by = c.heir.persona, "merged_in_pos"
+        elif c.persona is None:
             _join(c, people, free)
-        elif to := _moved(c, people):
+        elif not c.merged_away and (to := _moved(c, people)):
             moves.append((c, to))
             continue
         assert c.persona is not None
@@ -282,6 +321,16 @@ def _merges(c: _Customer, root: int, people: _People) -> list[_Wish]:
         top = next(people.root_of(people.holder[k, v] or 0) for k, v in c.known if k == first)
         survivor, loser = (root, other) if first != kind and top == root else (min(root, other), max(root, other))
         wishes.append(_Wish(survivor, loser, kind, value))
+    return wishes
+
+
+def _merged_in_pos(merged: Iterable[tuple[_End, _End]], people: _People) -> list[_Wish]:
+    """By the POS's own word two records are one person, whatever they bear."""
+    wishes = []
+    for heir, lost in merged:
+        survivor, loser = ((one.persona if isinstance(one, _Customer) else one) for one in (heir, lost))
+        if survivor and loser and people.root_of(survivor) != people.root_of(loser):
+            wishes.append(_Wish(people.root_of(survivor), people.root_of(loser), "pos", ""))
     return wishes
 
 

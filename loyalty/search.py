@@ -207,7 +207,8 @@ def _removed(account_id: int, known: Iterable[tuple[str, str]]) -> bool:
 
 
 def _meant(account_id: int, phone: str, number: str) -> Iterator[tuple[str, str]]:
-    """A phone, and what the number may be in each POS; read only where somebody was removed."""
+    """A phone, and what one word may be in each POS (ids need not have a digit); read only where somebody was removed."""
     yield suppression.PHONE, phone
-    for origin in Origin.unscoped.filter(account_id=account_id).values_list("pk", flat=True) if number else ():
+    one_word = number and " " not in number
+    for origin in Origin.unscoped.filter(account_id=account_id).values_list("pk", flat=True) if one_word else ():
         yield suppression.SOURCE, suppression.source_value(origin, number)

@@ -179,8 +179,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         rewards = []
         if live:
             cursor.execute(_REWARDS, asked | {"group": group})
-            about_persona = "blocked" if blocked else "mirror" if mirrored else ""
-            rewards = [_reward(row, points, now, about_persona) for row in cursor.fetchall()]
+            rewards = [_reward(row, points, now, blocked, mirrored) for row in cursor.fetchall()]
     return WalletView(
         persona_id=persona_id,
         contact_id=contact_id,
@@ -196,16 +195,9 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
     )
 
 
-# What concerns the shopper; `refusals` has the words for what the ledger refuses.
-_ABOUT = {
-    "blocked": "The phone is on the employee points blocklist.",
-    "mirror": "The points are those of the POS's own programme; redeem there.",
-}
-
-
-def _reward(row: tuple, balance: Decimal, now: datetime, about_persona: str) -> Reward:
+def _reward(row: tuple, balance: Decimal, now: datetime, blocked: bool, mirrored: bool) -> Reward:
     *plain, starts_at, ends_at, expires, n, used, free_at, no_code, elsewhere = row
-    points = plain[8]
+    points, takes_none = plain[8], plain[11]
     why_not = ""
     if starts_at and now < starts_at:
         why_not = "It has not started."
@@ -219,8 +211,10 @@ def _reward(row: tuple, balance: Decimal, now: datetime, about_persona: str) -> 
         why_not = f"It can be used again from {timezone.localtime(free_at):%-d %b %Y, %H:%M} on."
     elif elsewhere:
         why_not = "It is not for this store."
-    elif about_persona:
-        why_not = _ABOUT[about_persona]
+    elif blocked:
+        why_not = "The phone is on the employee points blocklist."
+    elif mirrored and points and not takes_none:  # what costs nothing takes nothing from the POS's own balance
+        why_not = "The points are those of the POS's own programme; redeem there."
     elif no_code:
         why_not = "All its coupon codes are used."
     elif points > balance:

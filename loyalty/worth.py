@@ -44,6 +44,19 @@ class Waiting:
     worths: list[Worth] = field(default_factory=list)
 
 
+def kept_on_refund(*, account_id: int, sale_ids: Sequence[int]) -> dict[int, Decimal]:
+    """What stays posted for these sales only because the programme keeps the points of what was refunded, by sale."""
+    rules = earning.rules_of(account_id)
+    if rules is None or not sale_ids:
+        return {}
+    asked, strict = set(sale_ids), replace(rules, refunds="reverse")
+    return {
+        sale.sale_id: max(sale.posted - goal.target, Decimal(0))
+        for sale, goal, _ in earning.targets(account_id=account_id, sale_ids=sale_ids, rules=strict)
+        if sale.sale_id in asked
+    }
+
+
 def of_sales(*, account_id: int, sale_ids: Sequence[int], member_from: date | None = None) -> list[Worth]:
     """In the order of the ids. With `member_from` as if their owner were a member from that day. Two statements."""
     rules = earning.rules_of(account_id)

@@ -50,7 +50,8 @@ $$;
 
 -- Use a discount: lock, find the same request, check, take, answer, in one round trip.
 -- p_n is how many redemptions of the discount the persona had when the wallet was read: the redemption address.
--- p_per_order is how many discounts of ours the till takes for one order (null: however many); p_spend the order's cents.
+-- p_per_order is how many discounts of ours the till takes for one order (null: the till has given it already, whatever
+-- else the order carries); p_spend the order's cents.
 -- The wallet is the root's of the persona; what was used before counts for the whole group.
 -- Answers the redemption, or {refused, balance, price, ...}. Looking for the same request comes before every check, so
 -- that a repeated request is answered alike after the discount has ended.
@@ -124,7 +125,7 @@ BEGIN
             RETURN loyalty_redeemed(v_found, v_discount, v_balance, false);
         END IF;
     END IF;
-    IF v_refused IS NULL AND v_others AND (NOT v_discount.stackable OR EXISTS (
+    IF v_refused IS NULL AND v_others AND p_per_order IS NOT NULL AND (NOT v_discount.stackable OR EXISTS (
         SELECT FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
         WHERE r.persona_id = ANY (v_group) AND r.transaction = p_transaction AND r.transaction <> ''
           AND r.state IN ('applied', 'settled') AND NOT d.stackable
@@ -135,8 +136,11 @@ BEGIN
     )) THEN
         v_refused := 'order';
     END IF;
-    IF v_refused IS NULL AND v_found.transaction = '' AND v_found.sale_id IS NOT NULL THEN
-        v_refused := 'stale';  -- its sale is known already: another order is another use, from a wallet read anew
+    IF v_refused IS NULL AND v_found.transaction = ''
+       AND (v_found.sale_id IS NOT NULL OR loyalty_is_closed(v_root, v_balance)) THEN
+        -- Its sale is known already: another order is another use, from a wallet read anew. Or its person was removed:
+        -- nothing waits for a sale any more.
+        v_refused := 'stale';
     END IF;
     IF v_refused IS NULL AND v_found.transaction = '' THEN
         -- First without a transaction, now with one: the same use. Whoever names an order is a till.
@@ -176,7 +180,8 @@ BEGIN
                 AND state IN ('applied', 'settled')) THEN 'used'
             WHEN EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p_account)
                 AND loyalty_is_blocked(p_account, v_group) THEN 'blocked'
-            WHEN EXISTS (SELECT FROM loyalty_mirrorstate WHERE persona_id = ANY (v_group) AND posted <> 0) THEN 'mirror'
+            WHEN v_price > 0 AND EXISTS (
+                SELECT FROM loyalty_mirrorstate WHERE persona_id = ANY (v_group) AND posted <> 0) THEN 'mirror'
             WHEN p_spend < v_discount.min_spend_cents THEN 'spend'
             WHEN v_balance < v_discount.points THEN 'points'
         END;

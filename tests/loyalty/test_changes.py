@@ -212,6 +212,12 @@ def paused(world) -> dict:
     return {"programme": {"enabled": True}}
 
 
+def blocked_from_a_gift(world) -> dict:
+    world.apply(blocked={"add": [{"phone": PHONES["ada"], "note": ""}]})
+    world.apply(modifiers=[{"name": "Gift", "kind": "boost", "points": "500", "audience": some_audience(world)}])
+    return {"blocked": {"remove": [PHONES["ada"]]}}
+
+
 MOVES = {
     "enabled": ({}, lambda w: paused(w)),
     "points_per_100": ({}, lambda w: {"programme": {"points_per_100": "133.33"}}),
@@ -259,6 +265,14 @@ MOVES = {
             "modifiers": [{"name": "Gift", "kind": "boost", "points": "500", "audience": some_audience(w)}]
         },
     ),
+    "blocked, with a gift for those who are not": (
+        {},
+        lambda w: {
+            "blocked": {"add": [{"phone": PHONES["ada"], "note": ""}]},
+            "modifiers": [{"name": "Gift", "kind": "boost", "points": "500", "audience": some_audience(w)}],
+        },
+    ),
+    "blocked, taken off when a gift waits": ({}, lambda w: blocked_from_a_gift(w)),
 }  # fmt: skip
 
 

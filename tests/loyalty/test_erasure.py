@@ -233,6 +233,18 @@ class TestWhatStays:
         with pytest.raises(ledger.NotAvailable, match="not_a_member"):
             shop.redeem(n=1, order="T-2", now=NOON + 2 * DAY)
 
+    def test_a_use_of_the_web_shop_waits_for_no_order_any_more(self, shop):
+        """The address is good for a day: a till that names an order with it finds nobody."""
+        shop.give(100)
+        taken = ledger.redeem(
+            **shop.ids, persona_id=shop.ada.pk, discount_id=shop.discount.pk, n=0, transaction="", channel="web", now=NOON
+        )  # fmt: skip
+        shop.erase()
+        with pytest.raises(ledger.NotAvailable, match="stale"):
+            shop.redeem(order="T-9", now=NOON + DAY)
+        row = Redemption.unscoped.get(public_id=taken.redemption_id)
+        assert (row.state, row.transaction) == ("settled", "") and audits.violations() == []
+
     def test_a_released_redemption_whose_sale_comes_late_owes_nothing(self, shop):
         shop.give(100)
         taken = shop.redeem()

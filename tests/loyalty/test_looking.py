@@ -11,7 +11,7 @@ from django.urls import reverse
 from loyalty import ledger, looking
 from loyalty.models import Discount, DiscountStore, Redemption, Review
 from stores.models import StoreMapping, StoreStaff
-from tests.factories import make_store, make_user
+from tests.factories import make_discount, make_store, make_user
 from tests.loyalty.test_release import HOUR, Shop, reconcile, refund, sold
 from tests.records import NOON
 
@@ -71,6 +71,17 @@ def test_fault_4_3_a_discount_that_nobody_redeemed(shop):
     assert shop.points == 1000 and shop.sound() == []
 
 
+def test_two_discounts_of_one_sale_are_both_taken_though_neither_is_combined(shop):
+    """The till gave both: what may be combined was its own to ask."""
+    other = make_discount(shop.account, name="$5 off", points=50)
+    assert not other.stackable
+    shop.arrive(sold(discounts='[{"name": "$10 off", "cents": 1000}, {"name": "$5 off", "cents": 500}]'))
+    found = cases(shop)["no_redemption"]
+    assert {case.discount for case in found} == {"$10 off", "$5 off"}
+    taken = [looking.take_for_sale(**by(shop), sale_id=one.sale_id, discount_id=one.discount_id) for one in found]
+    assert sorted(taken) == [50, 100] and cases(shop) == {} and shop.sound() == []
+
+
 def test_fault_3_2_a_refund_whose_points_were_kept(shop):
     shop.arrive(sold(discounts="[]"))
     shop.arrive(refund("r", of="s", customer_id="c", sold_at=NOON + timedelta(days=2)))
@@ -79,6 +90,15 @@ def test_fault_3_2_a_refund_whose_points_were_kept(shop):
     assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 100
     assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 0
     assert shop.points == 1000 and cases(shop, NOON + timedelta(days=3)) == {}
+
+
+def test_of_a_sale_refunded_in_part_only_that_part_is_taken_back(shop):
+    shop.arrive(sold(discounts="[]"))
+    shop.arrive(refund("r", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + timedelta(days=2)))
+    [case] = cases(shop, NOON + timedelta(days=3))["refund"]
+    assert case.points == 25
+    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 25
+    assert shop.points == 1075 and shop.sound() == []
 
 
 def test_a_refund_of_a_sale_with_a_reward(shop):

@@ -123,6 +123,44 @@ class TestAtArrival:
         arrive(origin, customer("b", merged_into="a"))
         assert root(origin, "b") == root(origin, "a")
 
+    def test_fault_5_8_of_two_that_were_known_before(self, origin):
+        """Two phones, two members, two balances: the POS says that they are one, and edits the one that goes only."""
+        arrive(origin, customer("a", phone=X), customer("b", phone=Y))
+        ada, ben = root(origin, "a"), root(origin, "b")
+        enrol(ada), enrol(ben)
+        sell(origin, sale("s1", customer_id="a", net=5000), sale("s2", customer_id="b", net=7000))
+        arrive(origin, customer("b", phone=Y, merged_into="a", version=2))
+        assert root(origin, "b") == root(origin, "a") == ada and points(ada) == 120
+        merge = Merge.unscoped.get()
+        assert (merge.why, merge.survivor, merge.loser) == ("pos", ada, ben) and sound(origin) == []
+        # The phone is another's by now: what the POS merged does not move away by it.
+        arrive(origin, customer("d", phone="+16045550144"))
+        arrive(origin, customer("b", phone="+16045550144", merged_into="a", version=3))
+        assert root(origin, "b") == ada
+        # Somebody knows better: it stays split whatever the POS says again.
+        merging.split(account_id=ada.account_id, merge_id=merge.pk, user=make_user(origin.account), now=NOW)
+        arrive(origin, customer("b", phone=Y, merged_into="a", version=4), customer("a", phone=X, version=2))
+        assert root(origin, "b") == ben and points(ada) == 50 and sound(origin) == []
+
+    @pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+    @pytest.mark.parametrize("together", [True, False], ids=["one page", "page after page"])
+    def test_fault_5_8_in_whatever_order_they_come(self, origin, order, together):
+        """c was merged into b, and b into a."""
+        records = {
+            "a": customer("a", phone=X),
+            "b": customer("b", phone=Y, merged_into="a"),
+            "c": customer("c", merged_into="b"),
+        }
+        for page in [order] if together else order:
+            arrive(origin, *[records[name] for name in page])
+        assert len({root(origin, name).pk for name in "abc"}) == 1 and sound(origin) == []
+        assert Merge.unscoped.count() == 0 or not together
+
+    def test_two_that_name_each_other_are_one_and_nothing_hangs(self, origin):
+        arrive(origin, customer("a", phone=X, merged_into="b"), customer("b", phone=Y, merged_into="a"))
+        arrive(origin, customer("e", merged_into="e"), customer("f", merged_into="nobody"))
+        assert root(origin, "a") == root(origin, "b") and root(origin, "e") != root(origin, "f")
+
     def test_fault_5_5_formatting_is_no_difference(self, origin):
         arrive(origin, customer("a", email="ada@x.test"), customer("b", email="ada@x.test"))
         assert root(origin, "a") == root(origin, "b")

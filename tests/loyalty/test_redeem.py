@@ -156,6 +156,10 @@ class TestLimits:
             account_id=shop.account.pk, persona_id=shop.ada.pk, customer_id=customer.pk, balance=Decimal(80), now=NOW
         )
         refused(shop, "mirror", n=1)
+        # A reward that costs nothing takes nothing from the POS's own balance.
+        for free in ({"points": 0}, {"points": 80, "reward": "tier"}):
+            reward = make_discount(shop.account, **free)
+            assert shop.redeem(discount=reward).points == 0
 
     def test_minimum_spend_where_the_order_is_known(self, shop):
         dear = make_discount(shop.account, points=100, min_spend_cents=5000)
@@ -191,7 +195,7 @@ class TestOrders:
     def test_two_discounts_on_one_order(self, shop, first, second, card_takes_one, combined):
         one, two = (make_discount(shop.account, points=100, stackable=stack) for stack in (first, second))
         assert shop.redeem(discount=one, order="T1").created
-        asked = {"discount": two, "order": "T1", "per_order": 1 if card_takes_one else None}
+        asked = {"discount": two, "order": "T1", "per_order": 1 if card_takes_one else 9}
         if combined:
             assert shop.redeem(**asked).created
         else:
