@@ -1,0 +1,22 @@
+"""What a million personas asked for: archived ones by an index of their own; a boost looks at its group, not at everybody.
+
+The index costs a till nothing: a redemption writes no persona, and only archived ones are in it.
+"""
+
+from django.db import migrations, models
+
+from loyalty.sql import reload
+
+
+class Migration(migrations.Migration):
+    dependencies = [("loyalty", "0014_redeem")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="persona",
+            index=models.Index(
+                condition=models.Q(("archived_at__isnull", False)), fields=["account", "-id"], name="persona_archived"
+            ),
+        ),
+        reload("settle_sales"),
+    ]
