@@ -54,6 +54,7 @@ class Databases:
             return {row[0] for row in admin.execute("SELECT datname FROM pg_database").fetchall()}
 
     def copy(self, of: str, name: str) -> None:
+        connection.close()  # nobody may be at work in what is copied
         with self.admin("postgres") as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {name}")
             admin.execute(f"CREATE DATABASE {name} TEMPLATE {of} OWNER {ROLE} STRATEGY file_copy")
@@ -96,6 +97,7 @@ def use(name: str) -> None:
 def make_house() -> tuple[House, Keys]:
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.sessions.backends.db import SessionStore
+
     from aiqsync.accounts.models import Membership, User
     from aiqsync.accounts.roles import Role
     from aiqsync.pages.accounts import open_account
@@ -159,6 +161,4 @@ def make_house() -> tuple[House, Keys]:
         discounts=[one.pk for one in rewards], coded=rewards[5].pk, audience=audience.pk, boost=boost.pk,
         staff=[one.pk for one in staff],
     )  # fmt: skip
-    return house, Keys(
-        account.pk, str(account.uid), key, session.session_key, cheap.pk, cheap.number, now.timestamp()
-    )
+    return house, Keys(account.pk, str(account.uid), key, session.session_key, cheap.pk, cheap.number, now.timestamp())

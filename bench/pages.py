@@ -39,17 +39,21 @@ class Shop:
                     WHERE phone <> '' AND archived_at IS NULL AND {which} ORDER BY id LIMIT 20000"""
             ).fetchall()
             for kind, which in (
-                ("ordinary", "merged_into_id IS NULL AND member_from IS NOT NULL AND email <> '' AND id % 50 <> 9 AND id % 1000 <> 502"),
+                (
+                    "ordinary",
+                    "merged_into_id IS NULL AND member_from IS NOT NULL AND email <> '' AND id % 50 <> 9"
+                    " AND id % 1000 <> 502",
+                ),
                 ("survivor", "merged_into_id IS NULL AND id % 50 = 9"),
                 ("merged", "merged_into_id IS NOT NULL"),
                 ("stranger", "merged_into_id IS NULL AND member_from IS NULL"),
             )
         }
         self.people["long"] = db.execute(
-            "SELECT contact_id::text, phone, email, id FROM loyalty_persona WHERE id % 1000 = 502 ORDER BY id LIMIT 1000"
+            "SELECT contact_id::text, phone, email, id FROM loyalty_persona WHERE id % 1000 = 502 ORDER BY id LIMIT 999"
         ).fetchall()
-        self.receipts = [row[0] for row in db.execute(
-            "SELECT number FROM integrations_sale WHERE number LIKE 'MAI-%5' ORDER BY id LIMIT 20000").fetchall()]  # fmt: skip
+        sales = db.execute("SELECT number FROM integrations_sale WHERE number LIKE 'MAI-%5' ORDER BY id LIMIT 20000")
+        self.receipts = [row[0] for row in sales.fetchall()]
 
     def one(self, kind: str) -> tuple[str, str, str, int]:
         return self.dice.choice(self.people[kind])
@@ -57,7 +61,9 @@ class Shop:
     def ask(self, path: str) -> tuple[float, int, float]:
         """Seconds, statements, the database's milliseconds. Anything but an answer ends the bench."""
         began = time.perf_counter()
-        headers = {"X-APIKEY": self.keys.key} if path.startswith("/api/") else {"Cookie": f"sessionid={self.keys.session}"}
+        headers = (
+            {"X-APIKEY": self.keys.key} if path.startswith("/api/") else {"Cookie": f"sessionid={self.keys.session}"}
+        )
         self.connection.request("GET", path, headers=headers)
         answer = self.connection.getresponse()
         body = answer.read()
@@ -202,14 +208,15 @@ class Line:
             database = statistics.median(times.database)
             return f"{times.ms(0.5):8.1f} {times.ms(0.95):8.1f} {database:8.1f} {_span(times.statements):>6}"
 
-        return f"{self.name:34}{told(self.small)}   {told(self.large)}   {self.ratio:5.2f}{' GIVEN UP' * bool(self.large.given_up)}"
+        ended = "   GIVEN UP" if self.large.given_up else ""
+        return f"{self.name:34}{told(self.small)}   {told(self.large)}   {self.ratio:5.2f}{ended}"
 
 
-HEAD = (
-    f"{'':34}{'small':>8} {'':8} {'':8} {'':>6}   {'large':>8}\n"
-    f"{'':34}{'p50 ms':>8} {'p95':>8} {'database':>8} {'asked':>6}   {'p50 ms':>8} {'p95':>8} {'database':>8} {'asked':>6}"
-    f"   {'ratio':>5}"
-)
+_COLUMNS = f"{'p50 ms':>8} {'p95':>8} {'database':>8} {'asked':>6}"
+
+
+def head(small: str, large: str) -> str:
+    return f"{'':34}{small:>8}{'':28}{large:>8}\n{'':34}{_COLUMNS}   {_COLUMNS}   {'ratio':>5}"
 
 
 def _span(numbers: set[int]) -> str:

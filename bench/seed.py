@@ -1,8 +1,8 @@
 """A shop with years behind it, made set-based by the rules of the ledger, so that `check_ledger` finds nothing.
 
-Every id is the number of the event it came of, in the order of time over all shoppers: rows of one shopper lie scattered
-over the tables as they do in real life. References are not checked row by row while seeding (`check_ledger` does that
-afterwards, all at once), so it needs a superuser of the bench's own server.
+Every id is the number of the event it came of, in the order of time over all shoppers: rows of one shopper lie
+scattered over the tables as they do in real life. References are not checked row by row while seeding (`check_ledger`
+does that afterwards, all at once), so it needs a superuser of the bench's own server.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ SELECT p AS id, p %% 10 <> 3 AS member, p %% 1000 = 502 AS long,
        'shopper' || CASE WHEN p %% 1000 = 1 THEN p + 1 ELSE p END || '@example.com' AS email,
        (ARRAY['Ada','Ben','Cleo','Dana','Eli','Finn','Gus','Hana','Ida','Jonas','Kai','Lena','Milo','Nora','Otis','Pia',
               'Quinn','Rosa','Sam','Tess','Uma','Vera','Will','Xenia','Yara','Zoë'])[1 + h %% 26] AS first_name,
-       initcap((ARRAY['ash','birch','cedar','dale','elm','fern','grove','hart','ivy','juniper','king','lake','moss','north',
-              'oak','pine','quill','reed','stone','thorn'])[1 + h / 26 %% 20]
+       initcap((ARRAY['ash','birch','cedar','dale','elm','fern','grove','hart','ivy','juniper','king','lake','moss',
+              'north','oak','pine','quill','reed','stone','thorn'])[1 + h / 26 %% 20]
               || (ARRAY['','son','man','wood','field','er','by','ley'])[1 + h / 520 %% 8]) AS last_name,
        CASE WHEN p %% 10 < 7 THEN date '1950-01-01' + (h / 7 %% 19000)::int END AS birth_date, h
 FROM (SELECT p, (p * 2654435761 + 12345) %% 4294967291 AS h FROM generate_series(1, %(people)s) p) x
@@ -56,17 +56,19 @@ CREATE UNLOGGED TABLE seed_event AS
 WITH told AS (
     SELECT p.id AS person, e, p.visits, p.member,
            %(now)s::timestamptz - p.ago - (p.visits - e) * p.step - (e * 37 %% 60) * interval '1 second' AS at,
-           CASE WHEN NOT p.member THEN 'visit' WHEN e %% 10 IN (1, 2, 3, 5, 6, 9) THEN 'earn' WHEN e %% 10 IN (4, 7) THEN 'redeem'
-                WHEN e %% 10 = 8 THEN 'reverse' WHEN e = 10 AND p.id %% 3 = 0 THEN 'boost' ELSE 'adjust' END AS kind,
+           CASE WHEN NOT p.member THEN 'visit' WHEN e %% 10 IN (1, 2, 3, 5, 6, 9) THEN 'earn'
+                WHEN e %% 10 IN (4, 7) THEN 'redeem' WHEN e %% 10 = 8 THEN 'reverse'
+                WHEN e = 10 AND p.id %% 3 = 0 THEN 'boost' ELSE 'adjust' END AS kind,
            40 + (p.h + e * 31) %% 60 AS worth
     FROM seed_person p CROSS JOIN LATERAL generate_series(1, p.visits) e
 ), valued AS (
-    SELECT *, CASE kind WHEN 'earn' THEN worth WHEN 'visit' THEN 0 WHEN 'redeem' THEN -100 WHEN 'reverse' THEN 100 ELSE 40 END
-              AS points,
+    SELECT *, CASE kind WHEN 'earn' THEN worth WHEN 'visit' THEN 0 WHEN 'redeem' THEN -100 WHEN 'reverse' THEN 100
+              ELSE 40 END AS points,
            kind = 'redeem' AND e %% 10 = 7 AND e < visits AS undone
     FROM told
 )
-SELECT row_number() OVER (ORDER BY at, person, e) AS id, person, e, at, kind, worth, points, undone, e = visits AS latest,
+SELECT row_number() OVER (ORDER BY at, person, e) AS id, person, e, at, kind, worth, points, undone,
+       e = visits AS latest,
        sum(points) OVER line AS balance,
        sum(CASE WHEN kind IN ('earn', 'adjust', 'boost') THEN points ELSE 0 END) OVER line
          - CASE WHEN kind IN ('earn', 'adjust', 'boost') THEN points ELSE 0 END AS came,
@@ -85,12 +87,17 @@ FROM (SELECT id, person, at, undone, latest, went, %(discounts)s::bigint[] AS al
       FROM seed_event WINDOW line AS (PARTITION BY person ORDER BY e)) x
 WHERE id IN (SELECT id FROM seed_event WHERE kind = 'redeem')
 """
+_STAFF = "(%(staff)s::bigint[])[1 + {0}.id / 9 %% cardinality(%(staff)s::bigint[])]"
+_WELCOME = '\'{"why": "boost", "name": "Welcome"}\'::jsonb'
+_EARNED = "jsonb_build_object('why', 'earned', 'base', e.worth * 100, 'rate', '1E+2')"
 
 
 class Seed:
     """One database: `people` shoppers, and with `events` about ten entries for each."""
 
-    def __init__(self, admin: psycopg.Connection, house: House, people: int, now: datetime, *, events: bool = True) -> None:
+    def __init__(
+        self, admin: psycopg.Connection, house: House, people: int, now: datetime, *, events: bool = True
+    ) -> None:
         self.db, self.house, self.events = admin, house, events
         self.values = {
             "people": people, "now": now, "events": events, "account": house.account, "origin": house.origin,
@@ -123,7 +130,12 @@ class Seed:
 
     def insert(self, table: str, columns: dict[str, str], source: str) -> None:
         """Insert what `columns` say (column: expression); what a row must have beside that is empty, 0 or false."""
-        empty = {"boolean": "false", "jsonb": "'{}'", "uuid": "gen_random_uuid()", "timestamp with time zone": "%(now)s"}
+        empty = {
+            "boolean": "false",
+            "jsonb": "'{}'",
+            "uuid": "gen_random_uuid()",
+            "timestamp with time zone": "%(now)s",
+        }
         must = self.db.execute(
             """SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s
                AND is_nullable = 'NO' AND is_identity = 'NO' AND is_generated = 'NEVER' AND column_default IS NULL""",
@@ -131,7 +143,9 @@ class Seed:
         ).fetchall()
         all_columns = {"account_id": "%(account)s"} | columns
         for name, kind in must:
-            all_columns.setdefault(name, empty.get(kind, "''" if kind.startswith("character") or kind == "text" else "0"))
+            all_columns.setdefault(
+                name, empty.get(kind, "''" if kind.startswith("character") or kind == "text" else "0")
+            )
         self.do(f"INSERT INTO {table} ({', '.join(all_columns)}) SELECT {', '.join(all_columns.values())} {source}")
 
     def shoppers(self) -> None:
@@ -145,8 +159,8 @@ class Seed:
             "archived_at": "CASE WHEN p.id %% 500 = 13 THEN %(now)s::timestamptz END",
             "last_seen_at": "s.seen" if self.events else
             "CASE WHEN p.id %% 7 <> 0 THEN %(now)s::timestamptz - p.ago END",
-        }, "FROM seed_person p LEFT JOIN (SELECT person, max(at) AS seen FROM seed_event WHERE kind IN ('earn', 'visit')"
-           " GROUP BY person) s ON s.person = p.id ORDER BY p.id")  # fmt: skip
+        }, "FROM seed_person p LEFT JOIN (SELECT person, max(at) AS seen FROM seed_event"
+           " WHERE kind IN ('earn', 'visit') GROUP BY person) s ON s.person = p.id ORDER BY p.id")  # fmt: skip
         self.insert("loyalty_wallet", {
             "persona_id": "p.id", "balance": "coalesce(b.balance, 0)" if self.events else "p.h %% 97 * p.h %% 61",
         }, "FROM seed_person p LEFT JOIN (SELECT person, sum(points) AS balance FROM seed_event GROUP BY person) b"
@@ -201,7 +215,7 @@ class Seed:
             "sale_id": "e.id", "persona_id": "e.person", "base_cents": "e.points * 100", "posted": "e.points",
             "posts": "(e.kind = 'earn')::int", "settled_at": "e.at",
             "explanation": "CASE WHEN e.kind = 'visit' THEN '{\"why\": \"not_a_member\"}'::jsonb"
-            " ELSE jsonb_build_object('why', 'earned', 'base', e.worth * 100, 'rate', '1E+2') END",
+            " ELSE " + _EARNED + " END",
         }, "FROM seed_event e WHERE e.kind IN ('earn', 'visit') ORDER BY e.id")  # fmt: skip
         self.insert("loyalty_attachment", {
             "sale_id": "e.id", "persona_id": "e.person", "note": "'Forgot the card'",
@@ -237,24 +251,25 @@ class Seed:
             "points": "100", "reverted_points": "CASE WHEN r.undone THEN 100 ELSE 0 END",
             "store_id": "(%(stores)s::bigint[])[1 + r.person %% cardinality(%(stores)s::bigint[])]",
             "sale_id": "CASE WHEN r.state = 'settled' THEN r.next_id END",
-            "user_id": "CASE WHEN r.id %% 9 = 0 THEN (%(staff)s::bigint[])[1 + r.id / 9 %% cardinality(%(staff)s::bigint[])] END",
+            "user_id": f"CASE WHEN r.id %% 9 = 0 THEN {_STAFF.format('r')} END",
             "applied_at": "r.at", "settled_at": "CASE WHEN r.state = 'settled' THEN coalesce(r.next_at, r.at) END",
             "ended_at": "CASE WHEN r.undone THEN r.next_at END",
             "why_ended": "CASE r.state WHEN 'released' THEN 'no_sale' WHEN 'reverted' THEN 'staff' ELSE '' END",
             "matched_by": "CASE WHEN r.state = 'settled' AND r.next_id IS NOT NULL THEN 'transaction' ELSE '' END",
         }, "FROM seed_redemption r ORDER BY r.id")  # fmt: skip
         self.insert("loyalty_entry", {
-            "id": "e.id", "persona_id": "e.person", "kind": "e.kind", "points": "e.points", "balance_after": "e.balance",
+            "id": "e.id", "persona_id": "e.person", "kind": "e.kind", "points": "e.points",
+            "balance_after": "e.balance",
             "key": """CASE e.kind WHEN 'earn' THEN 'earn:' || e.id || ':0' WHEN 'redeem' THEN 'redeem:' || e.id
-                      WHEN 'reverse' THEN 'revert:' || r.id || ':100' WHEN 'boost' THEN 'boost:' || %(boost)s || ':' || e.person || ':0'
+                      WHEN 'reverse' THEN 'revert:' || r.id || ':100'
+                      WHEN 'boost' THEN 'boost:' || %(boost)s || ':' || e.person || ':0'
                       ELSE 'adjust:' || e.person || ':' || e.e END""",
             "sale_id": "CASE WHEN e.kind = 'earn' THEN e.id END",
             "redemption_id": "CASE e.kind WHEN 'redeem' THEN e.id WHEN 'reverse' THEN r.id END",
-            "user_id": """CASE WHEN e.kind = 'adjust' OR e.kind = 'redeem' AND e.id %% 9 = 0
-                          THEN (%(staff)s::bigint[])[1 + e.id / 9 %% cardinality(%(staff)s::bigint[])] END""",
+            "user_id": f"""CASE WHEN e.kind = 'adjust' OR e.kind = 'redeem' AND e.id %% 9 = 0
+                           THEN {_STAFF.format("e")} END""",
             "note": "CASE WHEN e.kind = 'adjust' THEN 'Birthday' ELSE '' END",
-            "explanation": """CASE e.kind WHEN 'earn' THEN jsonb_build_object('why', 'earned', 'base', e.worth * 100, 'rate', '1E+2')
-                              WHEN 'boost' THEN '{"why": "boost", "name": "Welcome"}' ELSE '{}' END""",
+            "explanation": f"CASE e.kind WHEN 'earn' THEN {_EARNED} WHEN 'boost' THEN {_WELCOME} ELSE '{{}}' END",
             "cause_at": "e.at", "at": "e.at",
         }, """FROM seed_event e LEFT JOIN seed_redemption r ON r.next_id = e.id AND r.undone
               WHERE e.kind <> 'visit' ORDER BY e.id""")  # fmt: skip
@@ -262,13 +277,16 @@ class Seed:
         self.insert("loyalty_draw", {
             "entry_id": "d.entry", "lot_id": "d.lot", "points": "d.points",
         }, """FROM (
-                  SELECT r.id AS entry, l.id AS lot, greatest(r.went, l.came) - least(r.went + 100, l.came + l.points) AS points
-                  FROM seed_redemption r JOIN seed_event l ON l.person = r.person AND l.kind IN ('earn', 'adjust', 'boost')
+                  SELECT r.id AS entry, l.id AS lot,
+                         greatest(r.went, l.came) - least(r.went + 100, l.came + l.points) AS points
+                  FROM seed_redemption r JOIN seed_event l
+                       ON l.person = r.person AND l.kind IN ('earn', 'adjust', 'boost')
                        AND l.came < r.went + 100 AND l.came + l.points > r.went
               ) d ORDER BY d.entry, d.lot""")  # fmt: skip
         self.insert("loyalty_draw", {
             "entry_id": "r.next_id", "lot_id": "d.lot_id", "points": "-d.points",
-        }, "FROM seed_redemption r JOIN loyalty_draw d ON d.entry_id = r.id WHERE r.undone ORDER BY r.next_id")  # fmt: skip
+        }, """FROM seed_redemption r JOIN loyalty_draw d ON d.entry_id = r.id
+              WHERE r.undone ORDER BY r.next_id""")  # fmt: skip
         self.insert("loyalty_lot", {
             "id": "e.id", "persona_id": "e.person", "entry_id": "e.id", "kind": "e.kind", "points": "e.points",
             "remaining": "e.points + coalesce(d.points, 0)", "expires_at": "date_trunc('day', e.at) + %(days)s",
@@ -294,7 +312,8 @@ class Seed:
         }, "FROM loyalty_consentline l ORDER BY l.id")  # fmt: skip
         self.insert("loyalty_message", {
             "key": "'confirm:' || p.id", "channel": "'sms'", "address": "p.phone", "persona_id": "p.id",
-            "purpose": "'confirm'", "body": "'Thank you.'", "state": "'sent'", "sent_at": "%(now)s", "not_before": "%(now)s",
+            "purpose": "'confirm'", "body": "'Thank you.'", "state": "'sent'", "sent_at": "%(now)s",
+            "not_before": "%(now)s",
         }, "FROM seed_person p WHERE p.has_phone AND p.id %% 10 = 2 ORDER BY p.id")  # fmt: skip
         self.insert("loyalty_audiencemember", {
             "audience_id": "%(audience)s", "persona_id": "p.id", "joined_at": "%(now)s::timestamptz - p.ago",
@@ -306,7 +325,8 @@ class Seed:
             "phone": "p.phone", "customers": "3 + p.id %% 40", "people": "3", "reason": "'many'", "decision": "'open'",
         }, "FROM seed_person p WHERE p.id %% 2000 = 21 ORDER BY p.id")  # fmt: skip
         self.insert("loyalty_shortfall", {
-            "persona_id": "p.id", "key": "'shortfall:by-hand:' || p.id", "points": "25", "state": "'open'", "at": "%(now)s",
+            "persona_id": "p.id", "key": "'shortfall:by-hand:' || p.id", "points": "25", "state": "'open'",
+            "at": "%(now)s",
         }, "FROM seed_person p WHERE p.member AND p.id %% 1000 = 31 ORDER BY p.id")  # fmt: skip
         self.insert("loyalty_review", {
             "kind": "'no_discount'", "redemption_id": "r.id", "outcome": "'dismissed'", "at": "r.at",

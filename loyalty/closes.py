@@ -82,8 +82,8 @@ WITH RECURSIVE up AS (
     SELECT up.id, l.entry_id FROM up JOIN loyalty_lot l ON l.id = up.above WHERE l.from_lot_id IS NULL
 )
 """
-# What was outstanding at the end, by the store that gave it: what is left of each lot now, less what moved since. Little
-# has moved when a month is closed; adding up what moved before would read every draw there ever was.
+# What was outstanding at the end, by the store that gave it: what is left of each lot now, less what moved since.
+# Little has moved when a month is closed; adding up what moved before would read every draw there ever was.
 _OUTSTANDING = (
     FIRST_LOTS
     + """, since AS (

@@ -1,8 +1,8 @@
 """The filters of the personas list. Each narrows by something with an index, or is bounded by the list's own limit.
 
 A filter that has to look at each persona (where it is from, its favourite store) is a condition the planner can only
-guess at: it is written so that the guess is "every second one", and the list is then walked in its own order until there
-is enough of it. A better looking condition is joined, sorted and counted over a million rows for thirty of them.
+guess at: it is written so that the guess is "every second one", and the list is then walked in its own order until
+there is enough of it. A better looking condition is joined, sorted and counted over a million rows for thirty of them.
 """
 
 from datetime import timedelta
@@ -16,12 +16,21 @@ from django.utils import timezone
 from integrations.models import Origin
 from stores.models import Store
 
-from .models import Audience, AudienceMember, Investigation, Redemption, RedemptionState, Source
+from .models import (
+    Audience,
+    AudienceMember,
+    Investigation,
+    Persona,
+    Redemption,
+    RedemptionState,
+    SaleState,
+    Source,
+)
 
 AT_LEAST = (1, 100, 500, 1000, 5000)
 WITHIN = (7, 30, 90, 365)
 CHOICES = 200  # stores or audiences offered
-FEW = 2000  # records of a source: so many are gone through from their side
+FEW = 2000  # records of a source, visits of a store: so many are gone through from their side
 
 
 def holds(sql: str, *values) -> RawSQL:
@@ -114,7 +123,17 @@ class StoreFilter(Filter):
     def queryset(self, request, queryset):
         if not self.chosen():
             return queryset
-        return queryset.filter(holds(_FAVOURITE, int(self.chosen()), int(self.chosen())))
+        store = int(self.chosen())
+        # A store that few have been to: they are gone through, instead of everybody who has not.
+        visits = SaleState.objects.filter(sale__location__mappings__store=store).exclude(persona=None)
+        by_hand = Persona.objects.filter(favourite_store=store)
+        some = [
+            *visits.values_list("persona", flat=True)[: FEW + 1],
+            *by_hand.values_list("pk", flat=True)[: FEW + 1],
+        ]
+        if len(some) <= FEW:
+            queryset = queryset.filter(pk__in=set(some))
+        return queryset.filter(holds(_FAVOURITE, store, store))
 
 
 class SeenFilter(Filter):

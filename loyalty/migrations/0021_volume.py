@@ -1,4 +1,5 @@
-"""What a million personas asked for: archived ones by an index of their own; a boost looks at its group, not at everybody.
+"""What a million rows asked for: archived personas by an index of their own; a boost looks at its group, not at everybody;
+the sweep of what expired is told whose turn it is.
 
 The index costs a till nothing: a redemption writes no persona, and only archived ones are in it.
 """
@@ -18,5 +19,8 @@ class Migration(migrations.Migration):
                 condition=models.Q(("archived_at__isnull", False)), fields=["account", "-id"], name="persona_archived"
             ),
         ),
-        reload("settle_sales"),
+        migrations.RunSQL(
+            "DROP FUNCTION IF EXISTS loyalty_expire_due(bigint, integer, timestamptz)", migrations.RunSQL.noop
+        ),
+        reload("wallet", "settle_sales", "expire_due"),
     ]
