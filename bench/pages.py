@@ -189,7 +189,7 @@ def by_turns(shops: list[Shop], path: Path, times: int, fill: dict[str, str]) ->
 
 @dataclass(frozen=True)
 class Line:
-    """A subject in two shops. The ratio is that of the medians."""
+    """A subject in two shops. The ratio is the median of those of each turn: what troubled one troubled the other."""
 
     name: str
     small: Times
@@ -197,7 +197,8 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        return self.large.ms(0.5) / self.small.ms(0.5)
+        turns = zip(self.small.seconds, self.large.seconds, strict=False)
+        return statistics.median(large / small for small, large in turns)
 
     @property
     def same_statements(self) -> bool:

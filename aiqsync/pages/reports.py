@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.contrib import admin, messages
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -19,6 +20,7 @@ from aiqsync.accounts.tenancy import current_account_id
 from loyalty import checks, closes, reports
 
 LONGEST = timedelta(days=366)
+KEPT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,6 @@ def staff(request: HttpRequest) -> HttpResponse:
 @require_safe
 def liability(request: HttpRequest) -> HttpResponse:
     now, account_id = timezone.now(), current_account_id()
-    owed = reports.liability(account_id=account_id, now=now)
     months = closes.closed(account_id=account_id)
     if request.GET.get("as") == "csv":
         rows = [
@@ -99,11 +100,15 @@ def liability(request: HttpRequest) -> HttpResponse:
         ]
         return _csv("points-by-month", ("month", "store", "kind", "points"), rows)
     following = closes.next_month(account_id=account_id)
+    # It reads every lot there is: kept for a moment, and shown with its own time.
+    as_of, owed = cache.get_or_set(
+        f"liability:{account_id}", lambda: (now, reports.liability(account_id=account_id, now=now)), KEPT_S
+    )
     return _page(
         request,
         "liability",
         "Points liability",
-        now=now,
+        now=as_of,
         owed=owed,
         money=owed.cents(owed.points),
         parts=[

@@ -15,7 +15,7 @@ from django.utils import timezone
 from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Customer, Location, Origin, Sale
 from loyalty import earning, guard, ledger, persona_filters
-from loyalty.models import Audience, AudienceMember, Enrolment, Merge, Persona, Source, Wallet
+from loyalty.models import Audience, AudienceMember, Enrolment, Identifier, Merge, Persona, Source, Wallet
 from stores.models import StoreMapping
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store, make_user
 
@@ -55,6 +55,9 @@ class Shop:
             )
             self.others = others
             self.customers(self.ada, *others)
+            Identifier.objects.bulk_create(
+                Identifier(account=self.account, persona=one, kind="phone", value=one.phone) for one in others
+            )
             Enrolment.objects.bulk_create(
                 Enrolment(account=self.account, persona=one, ground="staff", from_date="2020-01-01")
                 for one in (self.ada, *others)
