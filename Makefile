@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PORT ?= 8000
 export DATABASE_URL
 
-.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem
+.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem bench-volume
 
 help:
 	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
@@ -13,6 +13,7 @@ help:
 	@echo "make test        all checks and tests (DATABASE_URL=... for another server)"
 	@echo "make test-long   the long drills as well"
 	@echo "make bench       sync beside the plainest path; make bench-redeem: redeeming beside the same stack without guards"
+	@echo "make bench-volume  a million entries beside a small shop; ARGS='--many 1000000' the personas list as well"
 
 .venv/runtime: requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
@@ -44,6 +45,9 @@ bench: .venv/dev
 
 bench-redeem: .venv/dev
 	$(PY) -m bench.redeem
+
+bench-volume: .venv/dev
+	$(PY) -m bench.volume $(ARGS)
 
 lint: .venv/dev
 	.venv/bin/ruff format --check .

@@ -348,8 +348,8 @@ class Run:
 class Server:
     """A granian as in production: as many processes as asked for, four threads each."""
 
-    def __init__(self, workers: str) -> None:
-        self.workers = workers
+    def __init__(self, workers: str, **env: str) -> None:
+        self.workers, self.env = workers, os.environ | env
 
     def __enter__(self) -> int:
         with socket.socket() as probe:
@@ -359,7 +359,7 @@ class Server:
             [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
              "--workers", self.workers, "--blocking-threads", "4", "--no-ws", "--log-level", "warning",
              "aiqsync.wsgi:application"],
-            cwd=ROOT,
+            cwd=ROOT, env=self.env,
         )  # fmt: skip
         give_up = time.monotonic() + 30
         while True:

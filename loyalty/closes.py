@@ -82,16 +82,19 @@ WITH RECURSIVE up AS (
     SELECT up.id, l.entry_id FROM up JOIN loyalty_lot l ON l.id = up.above WHERE l.from_lot_id IS NULL
 )
 """
-# What was outstanding at the end, by the store that gave it: each lot as it stood then.
+# What was outstanding at the end, by the store that gave it: what is left of each lot now, less what moved since.
+# Little has moved when a month is closed; adding up what moved before would read every draw there ever was.
 _OUTSTANDING = (
     FIRST_LOTS
-    + """
+    + """, since AS (
+    SELECT d.lot_id, sum(d.points) AS points FROM loyalty_entry x JOIN loyalty_draw d ON d.entry_id = x.id
+    WHERE x.account_id = %(account)s AND x.at >= %(ends)s GROUP BY d.lot_id
+)
 INSERT INTO loyalty_monthfigure (account_id, close_id, store_id, kind, points, entries)
 SELECT %(account)s, %(close)s, store_id, 'owed', sum(left_), count(*) FROM (
-    SELECT m.store_id, l.points + coalesce((
-               SELECT sum(d.points) FROM loyalty_draw d JOIN loyalty_entry x ON x.id = d.entry_id
-               WHERE d.lot_id = l.id AND x.at < %(ends)s), 0) AS left_
+    SELECT m.store_id, l.remaining - coalesce(since.points, 0) AS left_
     FROM loyalty_lot l
+    LEFT JOIN since ON since.lot_id = l.id
     LEFT JOIN first_lot ON first_lot.id = l.id
     JOIN loyalty_entry e ON e.id = coalesce(first_lot.entry_id, l.entry_id)
     LEFT JOIN integrations_sale s ON s.id = e.sale_id

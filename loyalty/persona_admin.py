@@ -28,6 +28,7 @@ from .models import Ground, Investigation, Persona
 
 LONGEST_S = 8  # a filter over a million rows that finds nothing soon is given up, with a sentence
 FILTERED = 1000  # rows that a filtered list pages through; further ones are found by narrowing it
+WALKED = 300  # the same where each persona has to be looked at
 ENROL_AT_ONCE = 5000
 
 
@@ -36,8 +37,7 @@ class PersonaPaginator(CappedPaginator):
 
     @cached_property
     def count(self) -> int:
-        cap = FILTERED if getattr(self.object_list, "filtered", False) else COUNTED
-        return self.object_list[:cap].count()
+        return self.object_list[: getattr(self.object_list, "counted", COUNTED)].count()
 
 
 class PersonaList(ChangeList):
@@ -53,7 +53,10 @@ class PersonaList(ChangeList):
 
     def get_queryset(self, request, exclude_parameters=None):
         found = super().get_queryset(request, exclude_parameters)
-        found.filtered = self.has_active_filters or bool(self.query)
+        if any(getattr(spec, "walks", False) and spec.chosen() for spec in self.filter_specs):
+            found.counted = WALKED
+        elif self.has_active_filters or self.query:
+            found.counted = FILTERED
         return found
 
     def get_results(self, request):

@@ -23,6 +23,8 @@ def show(request: HttpRequest) -> HttpResponse:
     numbers = SuspectNumber.objects.select_related("user").order_by("-customers", "phone")
     numbers = numbers.exclude(decision="open") if decided else numbers.filter(decision="open")
     count, customers = guard.open_numbers(account_id=account_id)
+    shown = list(numbers[:SHOWN])
+    bearers = guard.bearers_of_each(account_id=account_id, phones=[one.phone for one in shown], limit=8)
     pairs = merging.duplicates(account_id=account_id, limit=SHOWN)
     people = Persona.objects.select_related("wallet").in_bulk(
         [pk for pair in pairs for pk in (pair.one_id, pair.other_id)]
@@ -33,9 +35,7 @@ def show(request: HttpRequest) -> HttpResponse:
         "count": count,
         "customers": customers,
         "decided": decided,
-        "numbers": [
-            (one, guard.bearers_of(account_id=account_id, phone=one.phone, limit=8)) for one in numbers[:SHOWN]
-        ],
+        "numbers": [(one, bearers.get(one.phone, [])) for one in shown],
         "pairs": [(pair, people[pair.one_id], people[pair.other_id]) for pair in pairs],
         "decisions": NumberDecision.choices[1:],
         "may_change": may(request.membership.role, "personas.change"),

@@ -120,6 +120,8 @@ def page(request: HttpRequest, persona: Persona, **sheets: Any) -> HttpResponse:
 def _header(persona: Persona, now: datetime) -> dict[str, Any]:
     """Who it is, the balance with its time and its source, what stands open."""
     account_id = persona.account_id
+    # Asked for by its rows: "this persona or merged into it" across a join reads both tables from end to end.
+    group = Persona.objects.filter(Q(pk=persona.pk) | Q(merged_into=persona)).values("pk")
     chosen = persona.favourite_store
     visited = None if chosen else profile.most_visited(account_id=account_id, persona_id=persona.pk)
     suspect = SuspectNumber.objects.filter(phone=persona.phone).first() if persona.phone else None
@@ -127,11 +129,11 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
         "balance": ledger.spendable_points(account_id, persona.pk, now),
         "expiring": ledger.next_to_expire(account_id, persona.pk, now),
         "read": freshness.read("sales"),
-        "platforms": Source.objects.filter(Q(persona=persona) | Q(persona__merged_into=persona))
+        "platforms": Source.objects.filter(persona__in=group)
         .order_by("customer__origin__platform")
         .values_list("customer__origin__platform", flat=True)
         .distinct(),
-        "enrolment": Enrolment.objects.filter(Q(persona=persona) | Q(persona__merged_into=persona))
+        "enrolment": Enrolment.objects.filter(persona__in=group)
         .select_related("user")
         .order_by("from_date", "id")
         .first(),

@@ -26,7 +26,7 @@ class KeyTaken(Exception):
     """The key stands for an entry of another persona or another redemption."""
 
 
-def call(function: str, *values: Any) -> dict[str, Any]:
+def call(function: str, *values: Any) -> Any:
     """One function in one transaction. What a refusal leaves behind (expiry lines) is committed with it.
 
     A statement by itself is a transaction by itself: BEGIN and COMMIT would be two more round trips for the till.

@@ -90,6 +90,7 @@ class Persona(TenantModel):
                 name="persona_seen",
                 condition=Q(merged_into=None),
             ),
+            models.Index(fields=["account", "-id"], name="persona_archived", condition=Q(archived_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

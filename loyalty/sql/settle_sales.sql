@@ -69,9 +69,11 @@ BEGIN
                b->4 AS explanation, (b->>5)::timestamptz AS expires_at, (b->>6)::timestamptz AS cause_at
         FROM jsonb_array_elements(p_boosts) b ORDER BY 2, 1, (b->>3)::numeric = 0 DESC, 7
     LOOP
-        SELECT s.* INTO v_state FROM loyalty_booststate s JOIN loyalty_persona x ON x.id = s.persona_id
+        -- The group first: asked the other way round, each gift would read what the boost gave to everybody.
+        SELECT s.* INTO v_state FROM loyalty_booststate s
         WHERE s.account_id = p_account AND s.modifier_id = v_boost.modifier AND s.posts % 2 = 1
-          AND (x.id = v_boost.persona OR x.merged_into_id = v_boost.persona)
+          AND s.persona_id = ANY (ARRAY(SELECT x.id FROM loyalty_persona x WHERE x.merged_into_id = v_boost.persona)
+                                  || v_boost.persona)
         ORDER BY s.sale_id IS DISTINCT FROM v_boost.sale, s.id LIMIT 1;
         IF v_boost.points = 0 THEN
             CONTINUE WHEN NOT FOUND OR v_state.sale_id IS DISTINCT FROM v_boost.sale;

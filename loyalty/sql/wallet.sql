@@ -63,7 +63,8 @@ BEGIN
 END $$;
 
 -- Post the due lots of wallets that are locked already: one entry a lot. Answers how many.
--- A lot can fall due again (points were given back to it), so its later keys carry a count.
+-- A lot can fall due again (points were given back to it), so its later keys carry a count. The wallets are named again
+-- where they are joined: a sweep's batch would read all of them otherwise.
 CREATE OR REPLACE FUNCTION loyalty_expire(p_personas bigint[], p_now timestamptz)
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
@@ -81,7 +82,7 @@ BEGIN
     ), posted AS (
         INSERT INTO loyalty_entry (account_id, persona_id, kind, points, balance_after, key, note, explanation, cause_at, at)
         SELECT k.account_id, k.persona_id, 'expire', -k.remaining, w.balance - k.running, k.key, '', '{}', k.expires_at, p_now
-        FROM keyed k JOIN loyalty_wallet w ON w.persona_id = k.persona_id
+        FROM keyed k JOIN loyalty_wallet w ON w.persona_id = k.persona_id AND w.persona_id = ANY (p_personas)
         ORDER BY k.persona_id, k.expires_at, k.id
         RETURNING id, account_id, key
     ), drawn AS (
@@ -93,7 +94,7 @@ BEGIN
     ), paid AS (
         UPDATE loyalty_wallet w SET balance = w.balance - s.points
         FROM (SELECT persona_id, sum(remaining) AS points FROM due GROUP BY persona_id) s
-        WHERE w.persona_id = s.persona_id
+        WHERE w.persona_id = s.persona_id AND w.persona_id = ANY (p_personas)
     )
     SELECT count(*) INTO v_lots FROM posted;
     RETURN v_lots;

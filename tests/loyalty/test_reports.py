@@ -224,5 +224,5 @@ def test_reports_cost_the_same_however_much_there_is(shop, size):
         reports.liability(account_id=shop.pk, now=NOW)
         reports.margin(account_id=shop.pk, **SPAN)
         reports.quality(account_id=shop.pk, now=NOW)
-    assert len(asked) == 10
+    assert len(asked) == 12
     assert Sale.unscoped.count() == size and SaleLine.unscoped.count() == size
