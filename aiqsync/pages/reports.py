@@ -5,12 +5,8 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.contrib import admin, messages
-<<<<<<< HEAD
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
-=======
 from django.core.cache import cache
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
->>>>>>> wt-volume
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -24,12 +20,9 @@ from aiqsync.accounts.tenancy import current_account_id
 from loyalty import checks, closes, expiry, exports, reports
 
 LONGEST = timedelta(days=366)
-<<<<<<< HEAD
 SOON = 30  # days
 EXPIRING_SHOWN = 20
-=======
 KEPT_S = 30
->>>>>>> wt-volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +92,11 @@ def staff(request: HttpRequest) -> HttpResponse:
 @require_safe
 def liability(request: HttpRequest) -> HttpResponse:
     now, account_id = timezone.now(), current_account_id()
-<<<<<<< HEAD
-    owed = reports.liability(account_id=account_id, now=now)
     if request.GET.get("as") == "expiring":
         people = reports.expiring(account_id=account_id, now=now, days=SOON)
         head = ("contact id", "name", f"points that expire within {SOON} days", "the first on")
         rows = [(one.contact_id, one.name, one.points, localdate(one.first_at)) for one in people]
         return _csv("expiring-points", head, rows)
-=======
->>>>>>> wt-volume
     months = closes.closed(account_id=account_id)
     if request.GET.get("as") == "csv":
         rows = [

@@ -6,6 +6,6 @@ from loyalty.sql import reload
 
 
 class Migration(migrations.Migration):
-    dependencies = [("loyalty", "0018_people")]
+    dependencies = [("loyalty", "0019_volume")]
 
     operations = [reload("redeem")]

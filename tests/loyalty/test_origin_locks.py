@@ -219,7 +219,7 @@ def recomputed(cut):
 
 
 def counted(cut):
-    """A sale whose page is open while a later one is there already is counted, or asked about as one that came since."""
+    """A sale whose page is open while a later one is there already is counted, or asked about as one since then."""
     house = House(customer("c", phone=PHONE))
     other = make_origin(house.account, "501201")
     change = ProgrammeChange.unscoped.create(
