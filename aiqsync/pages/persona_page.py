@@ -142,7 +142,7 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
         "stores": Store.objects.order_by("name")[:200],
         "investigation": Investigation.objects.filter(persona=persona, closed_at=None).select_related("user").first(),
         "suspect": suspect if suspect and suspect.decision != NumberDecision.ONE else None,
-        "linked": Source.objects.filter(Q(persona=persona) | Q(persona__merged_into=persona)).exists(),
+        "linked": Source.objects.filter(persona__in=group).exists(),
     }
 
 
