@@ -107,8 +107,13 @@ def forecast(*, audience: Audience, now: datetime, sample: int = 10) -> Forecast
 def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
     """Let in who fits and end the stay of who does not, those by hand aside. Returns how many came and went."""
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT archived_at IS NULL FROM loyalty_audience WHERE id = %s AND account_id = %s FOR UPDATE",
+            [audience.pk, audience.account_id],
+        )
+        [in_use] = cursor.fetchone() or (False,)  # as it is now that the row is held: it may have been put away
         asked = _asked(audience, now) | {"audience": audience.pk, "now": now}
-        fits = _FITS if audience.by_rules and audience.archived_at is None else "SELECT NULL::bigint AS id WHERE false"
+        fits = _FITS if audience.by_rules and in_use else "SELECT NULL::bigint AS id WHERE false"
         cursor.execute(
             f"""UPDATE loyalty_audiencemember a SET left_at = greatest(%(now)s, a.joined_at)
                 WHERE a.audience_id = %(audience)s AND a.left_at IS NULL

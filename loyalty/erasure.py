@@ -223,6 +223,7 @@ def allow_again(*, account_id: int, term: str, now: datetime) -> str:
     region = Account.objects.values_list("country", flat=True).get(pk=account_id)
     kind, value = (suppression.EMAIL, email_of(term)) if "@" in term else (suppression.PHONE, e164(term, region))
     with transaction.atomic():
+        lock_origins(account_id=account_id)
         if not value or not suppression.lift(account_id=account_id, kind=kind, value=value):
             raise CannotErase("Nobody of this phone or e-mail was removed.")
         consent.restore(account_id=account_id, channel=addresses.CHANNELS[kind], address=value)

@@ -166,7 +166,8 @@ def liability(*, account_id: int, now: datetime) -> Liability:
         expiry[bucket] = expiry.get(bucket, Decimal(0)) + points
         kinds[kind] = kinds.get(kind, Decimal(0)) + points
     [(shoppers, missing)] = _rows(
-        """SELECT (SELECT count(*) FROM loyalty_wallet WHERE account_id = %(account)s AND balance > 0),
+        """SELECT (SELECT count(DISTINCT persona_id) FROM loyalty_lot
+                   WHERE account_id = %(account)s AND open AND (expires_at IS NULL OR expires_at > %(now)s)),
                   (SELECT coalesce(sum(points - netted - collected), 0) FROM loyalty_shortfall
                    WHERE account_id = %(account)s AND state = 'open')""",
         ask,

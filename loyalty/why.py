@@ -12,6 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
+from django.db.models import Q
 from django.utils import timezone
 
 from aiqsync.accounts.models import Account
@@ -278,8 +279,10 @@ def _not_earning(asked: _Asked, persona: Persona) -> Answer | None:
             ),
             persona,
         )
-    phones = {i.value for i in Identifier.objects.filter(persona=persona, kind="phone")} | {persona.phone}
-    if blocked := BlockedPhone.objects.filter(phone__in=phones - {""}).first():
+    # The whole group's, as earning and redeeming ask it.
+    group = list(Persona.objects.filter(Q(pk=persona.pk) | Q(merged_into=persona)).values_list("pk", "phone"))
+    known = Identifier.objects.filter(persona__in=[pk for pk, _ in group], kind="phone").values_list("value", flat=True)
+    if blocked := BlockedPhone.objects.filter(phone__in={*known, *(phone for _, phone in group)} - {""}).first():
         who = f" ({blocked.note})" if blocked.note else ""
         return Answer(
             "blocklisted",

@@ -95,10 +95,10 @@ def redeem(
     """Use a discount; the same request again answers the same redemption (`created` False).
 
     `n` is how many redemptions of this discount the persona had when the wallet was read. `per_order` is how many
-    discounts one order may carry where it happens (`discounts.redeem` asks the card; None: the till has given it already,
-    whatever else the order carries), `spend_cents` the order's subtotal, where it is known. A persona that was merged
-    redeems from its root's wallet. Raises NotEnoughPoints, AlreadyUsed, OneDiscountPerOrder and NotAvailable, each with
-    nothing taken.
+    discounts one order may carry where it happens (`discounts.redeem` asks the card; None: the till has given it
+    already, whatever else the order carries), `spend_cents` the order's subtotal, where it is known. A persona that was
+    merged redeems from its root's wallet. Raises NotEnoughPoints, AlreadyUsed, OneDiscountPerOrder and NotAvailable,
+    each with nothing taken.
     """
     answer = call(
         "loyalty_redeem(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)::text",

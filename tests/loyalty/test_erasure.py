@@ -237,7 +237,8 @@ class TestWhatStays:
         """The address is good for a day: a till that names an order with it finds nobody."""
         shop.give(100)
         taken = ledger.redeem(
-            **shop.ids, persona_id=shop.ada.pk, discount_id=shop.discount.pk, n=0, transaction="", channel="web", now=NOON
+            **shop.ids, persona_id=shop.ada.pk, discount_id=shop.discount.pk, n=0, transaction="", channel="web",
+            now=NOON,
         )  # fmt: skip
         shop.erase()
         with pytest.raises(ledger.NotAvailable, match="stale"):

@@ -17,13 +17,13 @@ from django.test import RequestFactory
 
 from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages import persona_people
-from integrations import landing, services
+from integrations import landing, services, suppression
 from integrations.kit.records import CustomerRecord, SaleRecord
 from integrations.sink import Batch, sink
-from loyalty import changes, earning, guard, jobs, merging, personas, receipts
+from loyalty import changes, earning, erasure, guard, jobs, ledger, merging, personas, receipts
 from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
 from tests.factories import make_account, make_user
-from tests.records import NOON, customer, make_origin, sale, the_customer, the_sale
+from tests.records import NOON, customer, land_sales, make_origin, sale, the_customer, the_sale
 
 from .people_at_till import DAY, HOUR
 from .race import Acting, Cut, not_written_down, overlap, wrong
@@ -218,38 +218,6 @@ def recomputed(cut):
     return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
 
 
-def counted(cut):
-    """A sale whose page is open while a later one is there already is counted, or asked about as one since then."""
-    house = House(customer("c", phone=PHONE))
-    other = make_origin(house.account, "501201")
-    change = ProgrammeChange.unscoped.create(
-        account=house.account, state="counting", created_at=NOON, version=1,
-        values={"programme": {"points_per_100": "200"}, "was": {"programme": {}}},
-    )  # fmt: skip
-    work = jobs.Work(job_id=0, account_id=house.account.pk, args={"change": change.pk}, user=None, cursor={}, done=0,
-                     total=None, result={}, now=NOON + HOUR, budget_s=1)  # fmt: skip
-
-    def two_pages():
-        house.page(sale("s", customer_id="c"))
-        later = Acting(lambda: landing_alone(other, sale("t")))  # of another source: it waits for nobody
-        assert not isinstance(later.answer(), Exception)
-
-    def step():
-        with transaction.atomic():
-            changes._count(work)
-
-    answer = house.beside(two_pages, step, cut)
-    change.refresh_from_db()
-    told = Decimal(change.counted["before"]) > 0 or changes.since(change).sales > 0
-    return wrong([answer], told=(told, True))
-
-
-def landing_alone(origin, record: SaleRecord) -> None:
-    with transaction.atomic():
-        landing.lock_origin(origin.pk)
-        landing.sales(account_id=origin.account_id, origin_id=origin.pk, records=[record])
-
-
 def recomputed_by_a_button(cut):
     house = House(customer("c", phone=PHONE))
     house.page(sale("s", customer_id="c"))
@@ -264,7 +232,34 @@ def recomputed_by_a_button(cut):
     return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
 
 
+def counted(cut):
+    """What the open page brings is in the figures, or is said to have come since: also when another source's sale and
+    another's points, which bear higher numbers, were there before the counting began."""
+    house = House(customer("c", phone=PHONE), customer("d", phone="+16045550143"))
+    other, another = make_origin(house.account, "501201"), house.source("d").persona_id
+    change = ProgrammeChange.unscoped.create(
+        account=house.account, state="counting", created_at=NOON, 
+        version=Programme.unscoped.get(account=house.account).version,
+        values={"programme": {"points_per_100": "200"}, "was": {"programme": {}}},
+    )  # fmt: skip
+    work = jobs.Work(job_id=0, account_id=house.account.pk, args={"change": change.pk}, user=None, cursor={}, done=0,
+                     total=None, result={}, now=NOON + HOUR, budget_s=1)  # fmt: skip
+
+    def step():
+        land_sales(other, sale("late", customer_id="nobody"))
+        ledger.adjust(account_id=house.account.pk, persona_id=another, points=Decimal(5), key="later", now=NOON)
+        with transaction.atomic():
+            changes._count(work)
+
+    answer = house.beside(lambda: house.page(sale("s", customer_id="c")), step, cut)
+    change.refresh_from_db()
+    with acting_in(house.account.pk):
+        seen = bool(change.counted["sales_changed"]) or bool(changes.since(change))
+    return wrong([answer], seen=(seen, True))
+
+
 VERBS = {
+    "loyalty.changes._count": counted,
     "loyalty.personas.enrol_many": enrolled,
     "loyalty.personas.sign_up": signed_up,
     "loyalty.merging.merge": merged,
@@ -274,7 +269,6 @@ VERBS = {
     "loyalty.guard.mark_shared": marked_shared,
     "loyalty.receipts.attach": attached,
     "loyalty.changes.save": saved_before_the_first_sale,
-    "loyalty.changes._count": counted,
     "loyalty.changes._recompute": recomputed,
     "aiqsync.pages.persona_people.recompute_now": recomputed_by_a_button,
 }
@@ -296,6 +290,7 @@ ELSEWHERE = {
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
     "loyalty.erasure._erase": "test_erasure_race.py::test_a_page_lands_another_record_of_hers_at_the_same_moment",
+    "loyalty.erasure.allow_again": "test_origin_locks.py::test_letting_a_number_be_used_again_waits_for_the_page",
     "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
     "loyalty.matching._act": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
 }
@@ -345,6 +340,21 @@ def test_confirming_waits_for_the_page():
     ProgrammeChange.unscoped.update(state="counted", confirmed_at=None, version=Programme.unscoped.get().version)
     cut = Cut("integrations_origin")
     assert not overlap(page, confirm, cut=cut).waited and cut.times
+
+
+def test_letting_a_number_be_used_again_waits_for_the_page():
+    """A page that has asked the list ends by what it was told."""
+    house = House()
+
+    def allow():
+        with acting_in(house.account.pk):
+            suppression.add(account_id=house.account.pk, known=[(suppression.PHONE, PHONE)], now=NOON)
+            return erasure.allow_again(account_id=house.account.pk, term=PHONE, now=NOON)
+
+    page = lambda: house.page(customer("c", phone=PHONE))  # noqa: E731
+    assert overlap(page, allow).waited
+    cut = Cut("integrations_origin")
+    assert not overlap(page, allow, cut=cut).waited and cut.times
 
 
 def test_locations_are_read_beside_no_page():

@@ -103,6 +103,7 @@ class TestLiability:
         earn(shop, "b", 40, expires_at=NOW + 10 * DAY)
         earn(shop, "c", 7, expires_at=NOW - DAY)  # due; no sweep has been there
         give(shop, 5, expires_at=NOW + 60 * DAY)
+        give(shop, 9, persona=make_persona(shop), at=NOW - 9 * DAY, expires_at=NOW - DAY)  # has nothing left to spend
         owed = reports.liability(account_id=shop.pk, now=NOW)
         assert owed.points == 145 and owed.shoppers == 1
         assert owed.by_store == [

@@ -94,6 +94,11 @@ def test_ids(account, eve):
     customer = Customer.objects.create(origin=origin, external_id="cust-8841")
     Source.objects.create(persona=eve, customer=customer, matched_by="phone")
     assert listed(account, "cust-8841") == {eve.pk}
+    # Cova's ids look like ours.
+    theirs = uuid.uuid4()
+    cova = Customer.objects.create(origin=origin, external_id=str(theirs))
+    Source.objects.create(persona=eve, customer=cova, matched_by="phone")
+    assert listed(account, str(theirs).upper()) == {eve.pk} and find(account, str(theirs)).hits[0].by == "record"
 
 
 def test_fault_1_8_a_receipt_finds_its_owner(account, eve):

@@ -137,6 +137,13 @@ def blocklisted(shop: Shop) -> str:
     return shop.bought()
 
 
+def blocklisted_by_what_was_merged_in(shop: Shop) -> str:
+    ada, gone = shop.member(), shop.customer("b", BEA, first_name="Bea")
+    BlockedPhone.objects.create(phone=BEA, note="Kim")
+    merging.merge(account_id=shop.account.pk, one_id=ada.pk, other_id=gone.pk, now=NOON)
+    return ADA
+
+
 def merged(shop: Shop) -> str:
     ada, gone = shop.member(), shop.customer("b", BEA, first_name="Bea")
     merging.merge(account_id=shop.account.pk, one_id=ada.pk, other_id=gone.pk, now=NOON)
@@ -322,6 +329,7 @@ ANSWERS: list[tuple[Callable[[Shop], str], str, list[str], str]] = [
     (only_purchases_before_the_start, "before_accrual",
      ["The latest purchase of Ada Moss", "10 Mar 2026"], "programme"),
     (blocklisted, "blocklisted", ["employee points blocklist (Kim)"], "programme"),
+    (blocklisted_by_what_was_merged_in, "blocklisted", ["employee points blocklist (Kim)"], "programme"),
     (merged, "merged", ["Bea Moss was merged into Ada Moss on 2 Mar 2026 by hand"], "ask"),
     (merged_by_name, "merged", ["Bea Moss was merged into Ada Moss"], "ask"),
     (archived, "archived", ["Ada Moss was archived on 2 Mar 2026", "the wallet works on"], "unarchive"),

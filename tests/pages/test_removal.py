@@ -226,6 +226,12 @@ class TestCopyOfEverything:
         assert held["rows_of_the_pos_not_taken_over"][0]["row"]["FirstName"] == "Ada"
         assert held["redemptions"][0]["state"] == "applied" and held["merges"][0]["value"] == "+16045550177"
 
+    def test_each_field_of_the_persona_is_told(self, client, shop):
+        """A new one is said, or named here: what is ours alone, or stands there under another name."""
+        ours = {"id", "account", "name_key", "surname_key", "erased_at"}
+        fields = {field.name for field in Persona._meta.concrete_fields} - ours
+        assert fields <= set(self.export(client, shop)["identity"][0])
+
     def test_nothing_of_anybody_else(self, client, shop):
         with acting_in(shop.account.pk):
             make_persona(shop.account, first_name="Ben", last_name="Hart", phone="+16045550155")

@@ -1,12 +1,18 @@
-"""`manage.py dispatch`: every second, hand what is due to the queue. Any number of them may run."""
+"""`manage.py dispatch`: every second, hand what is due to the queue. Any number of them may run.
+
+Housekeeping goes on beside it: a sweep that takes long (points of a whole year expire) holds up no sync, and one that
+fails holds up no other.
+"""
 
 import logging
 import signal
 import threading
-import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections, connection
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -18,6 +24,7 @@ from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger,
 log = logging.getLogger("aiqsync.dispatch")
 
 HOUSEKEEPING_S = 60
+LAST_SWEEP_S = 10  # how long a sweep that is under way is waited for at the end
 
 
 class Command(BaseCommand):
@@ -30,34 +37,59 @@ class Command(BaseCommand):
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())
-        kept_house = 0.0
+        house = threading.Thread(target=_keep_house, args=(stop,), name="housekeeping", daemon=True)
+        house.start()
         while not stop.is_set():
-            try:
-                services.dispatch_due(enqueue=tasks.enqueue)
-                messages.deliver_due(now=timezone.now())
-                jobs.dispatch_due(enqueue=tasks.enqueue_job)
-                if time.monotonic() - kept_house > HOUSEKEEPING_S:
-                    kept_house = time.monotonic()
-                    services.prune(now=timezone.now())
-                    ledger.expire_due(now=timezone.now())
-                    reconcile.release_due(now=timezone.now())
-                    keep_books()
-                    jobs.prune(now=timezone.now())
-            except DatabaseError:
-                # The database is away: the next look finds it again, nothing was taken.
-                log.exception("the database did not answer")
-                close_old_connections()
+            _do("syncs that are due", lambda: services.dispatch_due(enqueue=tasks.enqueue))
+            _do("messages that are due", lambda: messages.deliver_due(now=timezone.now()))
+            _do("jobs that were left", lambda: jobs.dispatch_due(enqueue=tasks.enqueue_job))
             stop.wait(options["interval"])
+        house.join(LAST_SWEEP_S)
 
 
-def keep_books() -> None:
-    """Seal, close months, refresh audiences and give their boosts; look at discounts and ledgers once a day."""
-    now = timezone.now()
-    seals.seal_due(now=now)
-    closes.close_due(now=now)
-    audiences.refresh_due(now=now)
+def _do(what: str, act: Callable[[], object]) -> None:
+    """The database may be away, or one merchant's rows be wrong: the next look tries again, nothing was taken."""
+    try:
+        act()
+    except Exception:
+        log.exception("%s: failed, and is tried again", what)
+        close_old_connections()
+
+
+def _keep_house(stop: threading.Event) -> None:
+    while not stop.is_set():
+        keep_books(stop)
+        stop.wait(HOUSEKEEPING_S)
+    connection.close()
+
+
+def keep_books(stop: threading.Event | None = None) -> None:
+    """Expire, release, seal, close months, refresh audiences, give boosts; look at discounts and ledgers daily."""
+
+    def now() -> datetime:
+        return timezone.now()
+
+    chores: list[tuple[str, Callable[[], object]]] = [
+        ("old runs", lambda: services.prune(now=now())),
+        ("expiry", lambda: ledger.expire_due(now=now())),
+        ("redemptions without a sale", lambda: reconcile.release_due(now=now())),
+        ("seals", lambda: seals.seal_due(now=now())),
+        ("months", lambda: closes.close_due(now=now())),
+        ("audiences", lambda: audiences.refresh_due(now=now())),
+        ("boosts", partial(_give_boosts, now)),
+        ("discounts", lambda: discounts.check_due(now=now())),
+        ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
+        ("old jobs", lambda: jobs.prune(now=now())),
+    ]
+    for what, chore in chores:
+        if stop is not None and stop.is_set():
+            return
+        _do(what, chore)
+
+
+def _give_boosts(now: Callable[[], datetime]) -> None:
     for account_id in Account.objects.values_list("pk", flat=True):
-        earning.settle_audience_boosts(account_id=account_id, now=now)
-    discounts.check_due(now=now)
-    if checks.is_due(now=now):
-        async_task("aiqsync.tasks.check_ledgers")
+        _do(
+            f"boosts of account {account_id}",
+            partial(earning.settle_audience_boosts, account_id=account_id, now=now()),
+        )
