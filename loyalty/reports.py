@@ -125,7 +125,7 @@ WHERE l.account_id = %(account)s AND l.open AND (l.expires_at IS NULL OR l.expir
 GROUP BY 1, 2, 3
 """
 )
-_EXPIRY = {1: "within 30 days", 2: "in 31 to 90 days", 3: "later", 4: "never"}
+_EXPIRY = {1: "Within 30 days", 2: "In 31 to 90 days", 3: "Later", 4: "Never"}
 _KIND = {
     "earn": "Earned", "adjust": "Given by hand", "boost": "Boosts", "import": "Imported", "mirror": "Mirrored",
     "merge": "Moved by a merge",
@@ -310,7 +310,7 @@ def quality(*, account_id: int, now: datetime) -> list[Gap]:
             "Kept as typed and left out: correct it in the POS."),
         Gap("bad_email", "E-mail in the POS is not valid", bad_email, customers,
             "Kept as typed and left out: correct it in the POS."),
-        Gap("placeholder", f"Numbers borne by different people ({numbers})", bearers, customers,
+        Gap("placeholder", f"Numbers borne by different people{f' ({numbers})' if numbers else ''}", bearers, customers,
             "They join nobody until somebody decides what they are."),
         Gap("no_store", "Sale without a store", no_store, sales,
             "Earns points and counts for no store: map its location."),

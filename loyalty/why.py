@@ -15,12 +15,12 @@ from django.db import connection
 from django.utils import timezone
 
 from aiqsync.accounts.models import Account
+from aiqsync.accounts.templatetags.iq import points as plain_points
 from integrations.models import Customer, Sale, SaleKind
 from integrations.services import is_placeholder
 
 from . import freshness, ledger, search, worth
 from .models import BlockedPhone, Identifier, NumberDecision, Persona, SaleState, SuspectNumber
-from .wallet import plain_points
 
 SALES_LOOKED_AT = 200  # of one persona, the newest
 SHOWN = 8
@@ -467,4 +467,4 @@ def _count(number: int, word: str) -> str:
 
 
 def _signed(points: Decimal) -> str:
-    return f"{'+' if points > 0 else '-'}{plain_points(abs(points))}"
+    return f"{'+' if points > 0 else '−'}{plain_points(abs(points))}"
