@@ -46,6 +46,13 @@ def sold(*, account_id: int) -> Sold:
         )
         for what, value, name in cursor.fetchall():
             getattr(found, what).append((value, name))
+    above: dict[str, str] = {}
+    for value, _ in found.categories:
+        while value := value.rpartition(">")[0].rstrip():
+            above.setdefault(value.casefold(), value)
+    there = {value.casefold() for value, _ in found.categories}
+    found.categories.extend((value, "") for key, value in above.items() if key not in there)
+    found.categories.sort(key=lambda one: one[0].casefold())
     return found
 
 

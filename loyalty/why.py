@@ -262,7 +262,7 @@ def _of_a_persona(asked: _Asked, persona: Persona) -> Answer:
 def _not_earning(asked: _Asked, persona: Persona) -> Answer | None:
     """Why nothing at all is earned by this persona."""
     if not persona.is_member:
-        waits = worth.waiting(account_id=asked.account.pk, persona_id=persona.pk)
+        waits = worth.waiting(account_id=asked.account.pk, persona_id=persona.pk, now=asked.now)
         more = ""
         if waits.count:
             more = (
@@ -270,6 +270,8 @@ def _not_earning(asked: _Asked, persona: Persona) -> Answer | None:
                 f"{plain_points(waits.points)} points since {_day(waits.since)} "
                 f"{'waits' if waits.count == 1 else 'wait'} for membership"
             )
+            if waits.over:
+                more += f"; {plain_points(waits.over)} of them are past their day and would expire at once"
         return Answer(
             "not_a_member",
             f"{persona} is known but not a member{more}.",

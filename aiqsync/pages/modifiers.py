@@ -54,15 +54,21 @@ class ModifierForm(forms.ModelForm):
         "audience": "Only for its members.",
         "stores": "None chosen: everywhere.",
         "brands": "One a line. Empty: every brand. Capitals do not matter.",
-        "categories": "One a line. Empty: every category.",
+        "categories": "One a line. Empty: every category. Those below it count too.",
         "skus": "One a line. Empty: every product.",
         "weekdays": "In the store's time zone. None chosen: every day.",
+        "starts_on": "Empty: what was bought earlier counts too, and its points are brought to it.",
+        "ends_on": "This day still counts. Empty: until you switch it off.",
+        "active": "Off: it counts for no sale, earlier ones included.",
         "from_hour": "In the store's time zone, as 14:00.",
         "to_hour": "This minute no longer counts. A span over midnight works.",
     }
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if not self.instance.pk:
+            # A new one begins today: what was bought before earned by what was promised then.
+            self.initial["starts_on"] = timezone.localdate()
         self.fields["audience"].queryset = Audience.objects.filter(archived_at=None)
         self.fields["audience"].empty_label = "Every member"
         self.fields["stores"].choices = [(str(pk), name) for pk, name in Store.objects.values_list("pk", "name")]
