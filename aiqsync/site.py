@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.templatetags.static import static
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
@@ -89,6 +89,8 @@ class MerchantSite(UnfoldAdminSite):
                     response = view(request, *args, **kwargs)
                     if hasattr(response, "render") and not response.is_rendered:
                         response = response.render()
+                    if response.status_code == 405 and request.method == "GET":
+                        return _to_its_page(request)
                     return response
             except NoCurrentAccount:
                 if not request.user.is_superuser:
@@ -120,6 +122,27 @@ class MerchantSite(UnfoldAdminSite):
             context["place"] = _place(context["sidebar_navigation"])
         context["site_url"] = None
         return context
+
+
+# Pages with buttons of their own below them, beside the lists and records of models.
+PAGES = frozenset({
+    "programme", "programme-change", "modifiers", "modifier", "persona", "redemptions-to-look-at", "same-person", "why",
+    "report-liability", "report-ledger", "card", "integrations", "index",
+})  # fmt: skip
+
+
+def _to_its_page(request: HttpRequest) -> HttpResponse:
+    """A button's address opened as a page, reloaded after a refusal or asked for again by the log-in: nothing is done."""
+    address = request.path.rstrip("/")
+    while address := address.rpartition("/")[0]:
+        try:
+            name = resolve(f"{address}/").url_name or ""
+        except Resolver404:
+            continue
+        if name in PAGES or name.endswith(("_changelist", "_change")):
+            messages.info(request, "Nothing was done: press the button again if it is still wanted.")
+            return HttpResponseRedirect(f"{address}/")
+    return HttpResponseRedirect(reverse("admin:index"))
 
 
 def zone_of(request: HttpRequest) -> ZoneInfo:
@@ -223,7 +246,7 @@ def navigation(request: HttpRequest) -> list[dict]:
         for title, items in MENU:
             shown = [_item(name, icon, route) for name, icon, route, act in items if may(membership.role, act)]
             if shown:
-                groups.append({"title": title, "separator": bool(title), "items": shown})
+                groups.append({"title": title, "separator": bool(title and groups), "items": shown})
     if request.user.is_superuser:
         for title, items in OPERATOR_MENU:
             groups.append({"title": title, "separator": True, "items": [_item(*item) for item in items]})

@@ -23,6 +23,12 @@ from . import audiences
 from .models import Audience
 
 
+RULES = (
+    "members_only", "min_points", "min_spend", "min_orders", "seen_within_days", "away_for_days", "birthday_within_days",
+    "customer_type", "store", "pricing_group", "texts",
+)  # fmt: skip
+
+
 class AudienceForm(forms.ModelForm):
     min_spend = forms.DecimalField(
         label="Spent at least, all time, in dollars", required=False, min_value=Decimal(0),
@@ -68,24 +74,13 @@ class AudienceAdmin(TenantAdmin):
     search_fields = ["name"]
     actions = None
     change_form_outer_after_template = "aiqsync/home/archive_audience.html"
+    conditional_fields = dict.fromkeys(RULES, "by_rules == true")
     fieldsets = [
         (None, {"fields": ["name", "description", "by_rules"]}),
         (
             "Who fits",
             {
-                "fields": [
-                    "members_only",
-                    "min_points",
-                    "min_spend",
-                    "min_orders",
-                    "seen_within_days",
-                    "away_for_days",
-                    "birthday_within_days",
-                    "customer_type",
-                    "store",
-                    "pricing_group",
-                    "texts",
-                ],  # fmt: skip
+                "fields": RULES,
                 "description": "All that are filled in must hold. Looked at every ten minutes, and when you save.",
             },
         ),

@@ -157,9 +157,18 @@ def _takes(mod: Mod, line: facts.Line) -> bool:
     """Of each kind of product condition that is set, one must hold."""
     return (
         (not mod.brands or line.brand in mod.brands)
-        and (not mod.categories or line.category in mod.categories)
+        and (not mod.categories or _within(line.category, mod.categories))
         and (not mod.skus or line.sku in mod.skus)
     )
+
+
+def _within(category: str, chosen: frozenset[str]) -> bool:
+    """A POS writes a category with those above it, "accessories > glass": who chose accessories meant glass too."""
+    while category:
+        if category in chosen:
+            return True
+        category = category.rpartition(">")[0].rstrip()
+    return False
 
 
 def _whole_zero(sale: SaleFacts, rules: Rules) -> bool:

@@ -67,7 +67,7 @@ TITLES = {
     ReviewKind.REFUND: ("Refunded, points kept", "The sale was refunded and its points stay, as the programme says."),
     ReviewKind.SPENT_REFUNDED: ("Refund of a sale with a redemption", "The points that were spent on it stay spent."),
     ReviewKind.PLACE: ("Used where it is not for", "The discount is for other stores."),
-    "shortfall": ("Could not be taken back", "Points that were spent before they had to be taken back."),
+    "shortfall": ("Could not be taken back", "Points that were spent, or had expired, before they had to be taken back."),
 }  # fmt: skip
 
 _STORE = (
@@ -93,7 +93,7 @@ _LISTS = {
         LEFT JOIN stores_store st ON st.id = r.store_id
         WHERE r.account_id = %(account)s AND r.state = 'applied' AND r.applied_at < %(now)s - interval '1 hour'
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s)) AND {_open("waiting", redemption="r.id")}
-        ORDER BY r.applied_at""",
+        ORDER BY r.applied_at, r.id""",
     ReviewKind.NO_DISCOUNT: f"""
         SELECT r.ended_at, {_NAME}, p.contact_id, r.id, NULL, NULL, d.name, d.id, r.points, r.transaction,
                coalesce(st.name, ''), r.why_ended, r.store_id
@@ -104,7 +104,7 @@ _LISTS = {
           AND r.why_ended IN ('no_sale', 'without_discount')
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s))
           AND {_open("no_discount", redemption="r.id")}
-        ORDER BY r.ended_at DESC""",
+        ORDER BY r.ended_at DESC, r.id DESC""",
     ReviewKind.NO_REDEMPTION: f"""
         SELECT s.sold_at, coalesce({_NAME}, ''), p.contact_id, NULL, s.id, NULL, d.name, d.id, d.points, s.number,
                coalesce(st.name, ''), '', m.store_id
@@ -118,7 +118,7 @@ _LISTS = {
           AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
           AND NOT EXISTS (SELECT FROM loyalty_redemption r WHERE r.sale_id = s.id AND r.discount_id = d.id)
           AND {_open("no_redemption", sale="s.id")}
-        ORDER BY s.sold_at DESC""",
+        ORDER BY s.sold_at DESC, s.id DESC, d.id""",
     ReviewKind.REFUND: f"""
         SELECT f.ended, {_NAME}, p.contact_id, NULL, s.id, NULL, '', NULL, ss.posted, s.number, coalesce(st.name, ''),
                '', m.store_id
@@ -130,7 +130,7 @@ _LISTS = {
         JOIN loyalty_persona p ON p.id = ss.persona_id AND p.erased_at IS NULL {_STORE}
         WHERE EXISTS (SELECT FROM loyalty_programme g WHERE g.account_id = %(account)s AND g.refunds = 'keep')
           AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s)) AND {_open("refund", sale="s.id")}
-        ORDER BY f.ended DESC""",
+        ORDER BY f.ended DESC, s.id DESC""",
     ReviewKind.SPENT_REFUNDED: f"""
         SELECT f.ended, {_NAME}, p.contact_id, r.id, s.id, NULL, d.name, d.id, r.points - r.reverted_points, s.number,
                coalesce(st.name, ''), r.matched_by, m.store_id
@@ -143,7 +143,7 @@ _LISTS = {
         JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id) AND p.erased_at IS NULL {_STORE}
         WHERE (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
           AND {_open("spent_refunded", redemption="r.id", sale="s.id")}
-        ORDER BY f.ended DESC""",
+        ORDER BY f.ended DESC, r.id DESC""",
     ReviewKind.PLACE: f"""
         SELECT r.applied_at, {_NAME}, p.contact_id, r.id, s.id, NULL, d.name, d.id, r.points, s.number,
                coalesce(st.name, ''), r.matched_by, m.store_id
@@ -154,7 +154,7 @@ _LISTS = {
           AND NOT EXISTS (SELECT FROM loyalty_discountstore x WHERE x.discount_id = d.id AND x.store_id = m.store_id)
           AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
           AND {_open("place", redemption="r.id", sale="s.id")}
-        ORDER BY r.applied_at DESC""",
+        ORDER BY r.applied_at DESC, r.id DESC""",
     "shortfall": f"""
         SELECT f.at, {_NAME}, p.contact_id, f.redemption_id, f.sale_id, f.id, coalesce(d.name, ''), NULL,
                f.points - f.netted - f.collected, coalesce(s.number, ''), coalesce(st.name, ''),

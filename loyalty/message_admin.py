@@ -1,11 +1,17 @@
 """Marketing, Messages: the outbox as it is. Marketing, Consent: the journal, for whoever has to show it."""
 
 import csv
+import uuid
 
+from django.conf import settings
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.decorators import action, display
 
 from aiqsync.accounts import audit
@@ -16,9 +22,9 @@ from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.services import e164
 
-from . import addresses
+from . import addresses, consent
 from . import messages as outbox
-from .models import ConsentAct, ConsentLine, Message, MessageState
+from .models import ConsentAct, ConsentLine, ConsentNow, Message, MessageState
 
 TONES = {
     MessageState.SENT: "good", MessageState.QUEUED: "info", MessageState.SENDING: "info",
@@ -33,6 +39,26 @@ ACT_TONES = {
     ConsentAct.OPT_IN: "good", ConsentAct.UNSTOP: "good", ConsentAct.IMPORT_IN: "good", ConsentAct.STOP: "bad",
     ConsentAct.OPT_OUT: "warn", ConsentAct.IMPORT_OUT: "warn", ConsentAct.REQUESTED: "info",
 }  # fmt: skip
+
+
+# What came of an answer, by what it meant.
+MEANT = {
+    "yes": "YES to the question: consent holds now, with the question's own words in the journal.",
+    "stop": "STOP: nothing more is sent to this address, whoever asks. Only START ends that.",
+    "start": "START: messages are allowed again.",
+    "help": "HELP was answered; consent is as it was.",
+    "nothing": "It means nothing to us: consent is as it was.",
+}
+
+
+def _answers_here(message: Message) -> bool:
+    """Only where nothing leaves the machine and nobody is real: elsewhere an answer is the shopper's own to give."""
+    return (
+        not settings.PRODUCTION
+        and settings.MESSAGE_BACKENDS.get(message.channel) == "local"
+        and message.state == MessageState.SENT
+        and not addresses.is_kept(message.address)
+    )
 
 
 def _address(term: str) -> Q:
@@ -51,7 +77,7 @@ def _shown(address: str) -> str:
 class MessageAdmin(ReadOnlyAdmin):
     subject = "messages"
     paginator = CappedPaginator
-    list_display = ["made", "to", "what", "text", "state_shown", "why"]
+    list_display = ["made", "to", "what", "text", "state_shown", "why", "answer"]
     list_display_links = None
     list_filter = ["state", "channel"]
     ordering = ["-id"]
@@ -88,6 +114,50 @@ class MessageAdmin(ReadOnlyAdmin):
             when = iq.relative(message.not_before, timezone.now())
             return f"{message.error or 'Waits for the morning'}; goes out {when}"
         return message.error
+
+    @display(description="")
+    def answer(self, message: Message) -> str:
+        if not _answers_here(message):
+            return ""
+        address = reverse("admin:loyalty_message_answer", args=[message.pk])
+        return format_html('<a class="iq-link" href="{}">Answer as the shopper</a>', address)
+
+    def get_urls(self):
+        return [
+            path("<int:pk>/answer/", self.admin_site.admin_view(self.answer_page), name="loyalty_message_answer"),
+            *super().get_urls(),
+        ]
+
+    def answer_page(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Try the double opt-in where no carrier is: what the shopper would send back is said here instead."""
+        if not self._may(request, "change"):
+            raise PermissionDenied
+        message = self.get_queryset(request).filter(pk=min(pk, 2**63 - 1)).first()
+        if message is None or not _answers_here(message):
+            messages.info(request, "This message cannot be answered here.")
+            return HttpResponseRedirect(reverse("admin:loyalty_message_changelist"))
+        whose = {"account_id": message.account_id, "channel": message.channel, "address": message.address}
+        if request.method == "POST":
+            text = request.POST.get("text", "").strip()[:500]
+            if text:
+                key = f"local:{pk}:{request.POST.get('token', '')[:40]}"
+                heard = consent.incoming(**whose, text=text, now=timezone.now(), key=key)
+                audit.record(act="message.answered", target=message.address, user=request.user, detail={"text": text})
+                messages.success(request, MEANT[heard.meant])
+            return HttpResponseRedirect(reverse("admin:loyalty_message_answer", args=[pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Answer as the shopper",
+            "message": message,
+            "to": _shown(message.address),
+            "what": PURPOSES.get(message.purpose, message.purpose),
+            "state": ConsentNow(consent.state_of(**whose)).label,
+            "token": uuid.uuid4(),
+            "answers": ("YES", "STOP", "START", "HELP"),
+            "since": Message.objects.filter(channel=message.channel, address=message.address).order_by("-id")[:6],
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "aiqsync/home/answer.html", context)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         return self._may(request, "change")

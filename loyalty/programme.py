@@ -6,19 +6,21 @@ there before, for the page and the activity log.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 
 from aiqsync.accounts.models import Account, User
 from integrations.models import Origin
 from integrations.services import e164
+from stores.models import Store
 
-from . import pins, rules
-from .models import BlockedPhone, Programme, SourceStart
+from . import modifiers, pins, rules
+from .models import Audience, BlockedPhone, Modifier, Programme, SourceStart
 
 # A change of one of these changes what sales are worth or when points expire, for everybody. `enabled` moves balances
 # when it is switched on (sales of the pause begin to earn); off, it only pauses.
@@ -70,7 +72,7 @@ def clean(*, account_id: int, values: dict[str, Any]) -> dict[str, Any]:
         if new:
             found[part], was[part] = new, old
     if values.get("modifiers"):
-        found["modifiers"] = list(values["modifiers"])
+        found["modifiers"], was["modifiers"] = list(values["modifiers"]), _modifiers_as_they_are(values["modifiers"])
     return found | {"was": was} if found else {}
 
 
@@ -227,11 +229,29 @@ def in_words(values: dict[str, Any]) -> list[tuple[str, str, str]]:
         for item in blocked.get("add", ())
     ]  # fmt: skip
     lines += [("Employee points blocklist", phone, "taken off") for phone in blocked.get("remove", ())]
-    lines += [
-        ("Points modifier", "changed" if item.get("id") else "new", str(item.get("name", "")))
-        for item in values.get("modifiers", ())
-    ]
-    return lines
+    return lines + _modifiers_in_words(values.get("modifiers", ()), was.get("modifiers", {}))
+
+
+def _modifiers_as_they_are(items: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """By id, in words."""
+    ids = [item["id"] for item in items if item.get("id")]
+    stores = dict(Store.objects.values_list("pk", "name"))
+    found = Modifier.objects.filter(pk__in=ids).select_related("audience")
+    return {
+        str(one.pk): modifiers.in_words(one, stores) + (f", for {one.audience}" if one.audience else "") for one in found
+    }
+
+
+def _modifiers_in_words(items: Sequence[dict[str, Any]], was: dict[str, str]) -> list[tuple[str, str, str]]:
+    if not items:
+        return []
+    stores = dict(Store.objects.values_list("pk", "name"))
+    audiences = dict(Audience.objects.values_list("pk", "name"))
+    return [
+        (f"Points modifier {item.get('name', '')}".strip(), was.get(str(item.get("id")), "none"),
+         modifiers.asked_in_words(item, stores, audiences))
+        for item in items
+    ]  # fmt: skip
 
 
 def for_log(values: dict[str, Any]) -> dict[str, str]:
@@ -254,6 +274,7 @@ def set_master_pin(*, account_id: int, digits: str) -> None:
         raise Problems({"master_pin": "4 to 8 digits."})
     if digits and len(set(digits)) == 1:
         raise Problems({"master_pin": "One repeated digit is guessed first: choose another."})
-    programme = locked(account_id)
-    programme.master_pin = pins.master_digest(account_id, digits) if digits else ""
-    programme.save(update_fields=["master_pin"])
+    with transaction.atomic():
+        programme = locked(account_id)
+        programme.master_pin = pins.master_digest(account_id, digits) if digits else ""
+        programme.save(update_fields=["master_pin"])

@@ -141,7 +141,7 @@ _PLACES = """
 SELECT m.location_id, st.name FROM stores_storemapping m JOIN stores_store st ON st.id = m.store_id
 WHERE m.account_id = %(account)s
 """
-_EXPIRY = {1: "within 30 days", 2: "in 31 to 90 days", 3: "later", 4: "never"}
+_EXPIRY = {1: "Within 30 days", 2: "In 31 to 90 days", 3: "Later", 4: "Never"}
 _KIND = {
     "earn": "Earned", "adjust": "Given by hand", "boost": "Boosts", "import": "Imported", "mirror": "Mirrored",
     "merge": "Moved by a merge",
@@ -334,7 +334,7 @@ def quality(*, account_id: int, now: datetime) -> list[Gap]:
             "Kept as typed and left out: correct it in the POS."),
         Gap("bad_email", "E-mail in the POS is not valid", bad_email, customers,
             "Kept as typed and left out: correct it in the POS."),
-        Gap("placeholder", f"Numbers borne by different people ({numbers})", bearers, customers,
+        Gap("placeholder", f"Numbers borne by different people{f' ({numbers})' if numbers else ''}", bearers, customers,
             "They join nobody until somebody decides what they are."),
         Gap("no_store", "Sale without a store", no_store, sales,
             "Earns points and counts for no store: map its location."),

@@ -16,12 +16,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from aiqsync.accounts.models import Account
+from aiqsync.accounts.templatetags.iq import points as plain_points
 from integrations.models import Customer, Sale, SaleKind
 from integrations.services import is_placeholder
 
 from . import freshness, ledger, search, worth
 from .models import BlockedPhone, Identifier, NumberDecision, Persona, SaleState, SuspectNumber
-from .wallet import plain_points
 
 SALES_LOOKED_AT = 200  # of one persona, the newest
 SHOWN = 8
@@ -263,7 +263,7 @@ def _of_a_persona(asked: _Asked, persona: Persona) -> Answer:
 def _not_earning(asked: _Asked, persona: Persona) -> Answer | None:
     """Why nothing at all is earned by this persona."""
     if not persona.is_member:
-        waits = worth.waiting(account_id=asked.account.pk, persona_id=persona.pk)
+        waits = worth.waiting(account_id=asked.account.pk, persona_id=persona.pk, now=asked.now)
         more = ""
         if waits.count:
             more = (
@@ -271,6 +271,8 @@ def _not_earning(asked: _Asked, persona: Persona) -> Answer | None:
                 f"{plain_points(waits.points)} points since {_day(waits.since)} "
                 f"{'waits' if waits.count == 1 else 'wait'} for membership"
             )
+            if waits.over:
+                more += f"; {plain_points(waits.over)} of them are past their day and would expire at once"
         return Answer(
             "not_a_member",
             f"{persona} is known but not a member{more}.",
@@ -470,4 +472,4 @@ def _count(number: int, word: str) -> str:
 
 
 def _signed(points: Decimal) -> str:
-    return f"{'+' if points > 0 else '-'}{plain_points(abs(points))}"
+    return f"{'+' if points > 0 else '−'}{plain_points(abs(points))}"

@@ -23,6 +23,7 @@ class Worth:
     base_cents: int
     posted: Decimal
     why: dict[str, Any]
+    expires_at: datetime | None = None
 
     @property
     def differs(self) -> bool:
@@ -35,12 +36,16 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Purchases that earn nothing as long as their owner is no member. `since`: the day of the first of them."""
+    """Purchases that earn nothing as long as their owner is no member. `since`: the day of the first of them.
+
+    `over`: how many of the points are past their own day already; they would come and go at once.
+    """
 
     count: int = 0
     points: Decimal = Decimal(0)
     since: date | None = None
     more: bool = False
+    over: Decimal = Decimal(0)
     worths: list[Worth] = field(default_factory=list)
 
 
@@ -67,14 +72,17 @@ def of_sales(*, account_id: int, sale_ids: Sequence[int], member_from: date | No
         read = [replace(sale, member_from=member_from) for sale in read]
     asked = set(sale_ids)
     found = [
-        Worth(sale.sale_id, sale.persona_id, sale.sold_at, goal.target, goal.base_cents, sale.posted, goal.explanation)
+        Worth(
+            sale.sale_id, sale.persona_id, sale.sold_at, goal.target, goal.base_cents, sale.posted, goal.explanation,
+            goal.expires_at,
+        )  # fmt: skip
         for sale, goal, _ in earning.judge(read, rules)
         if sale.sale_id in asked
     ]
     return found
 
 
-def waiting(*, account_id: int, persona_id: int, from_date: date | None = None) -> Waiting:
+def waiting(*, account_id: int, persona_id: int, now: datetime, from_date: date | None = None) -> Waiting:
     """What enrolling from that day would credit at once; without a day, what every purchase there is would.
 
     The newest `MOST` are counted. Enrolling itself counts them all.
@@ -95,5 +103,6 @@ def waiting(*, account_id: int, persona_id: int, from_date: date | None = None) 
         points=sum((one.points - one.posted for one in gains), Decimal(0)),
         since=first.astimezone(rules.zone).date(),
         more=len(ids) > MOST,
+        over=sum((one.points - one.posted for one in gains if one.expires_at and one.expires_at <= now), Decimal(0)),
         worths=gains,
     )

@@ -1,5 +1,7 @@
 """Settings, Points modifiers: double points, boosts, nothing on some goods. Saving one is counted first."""
 
+from decimal import Decimal
+
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -8,16 +10,24 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from aiqsync import tasks
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
-from loyalty import changes
+from loyalty import changes, modifiers
 from loyalty.models import Audience, Modifier, ModifierKind
 from stores.models import Store
 
-WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 WORDS = ("brands", "categories", "skus")
+# What each kind asks for. A gift to an audience is given at once: it knows no purchase, so no goods, no store, no hour.
+ONLY_FOR = {
+    "factor": "kind=multiplier", "points": "kind=boost", "with_sale": "kind=boost",
+    **dict.fromkeys(
+        (*WORDS, "stores", "weekdays", "from_hour", "to_hour"), "kind=multiplier or kind=zero or with_sale=on"
+    ),
+}  # fmt: skip
+NEUTRAL = {"points": Decimal(0), "with_sale": False, "from_hour": None, "to_hour": None}
 LONGEST, MOST = 200, 500
 
 
@@ -25,7 +35,7 @@ class ModifierForm(forms.ModelForm):
     audience = forms.ModelChoiceField(queryset=None, required=False)
     stores = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple)
     weekdays = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, choices=[(str(n), day) for n, day in enumerate(WEEKDAYS)]
+        required=False, widget=forms.CheckboxSelectMultiple, choices=[(str(n), day) for n, day in enumerate(modifiers.WEEKDAYS)]
     )
     brands = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     categories = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
@@ -40,18 +50,27 @@ class ModifierForm(forms.ModelForm):
 
     HELP = {
         "factor": "A multiplier: 2 is double points.",
+        "kind": "A multiplier or zero points on what is bought; a boost is a number of points, once for each shopper.",
+        "audience": "Only for its members.",
         "stores": "None chosen: everywhere.",
-        "brands": "One a line. Empty: every brand.",
-        "categories": "One a line. Empty: every category.",
+        "brands": "One a line. Empty: every brand. Capitals do not matter.",
+        "categories": "One a line. Empty: every category. Those below it count too.",
         "skus": "One a line. Empty: every product.",
         "weekdays": "In the store's time zone. None chosen: every day.",
+        "starts_on": "Empty: what was bought earlier counts too, and its points are brought to it.",
+        "ends_on": "This day still counts. Empty: until you switch it off.",
+        "active": "Off: it counts for no sale, earlier ones included.",
         "from_hour": "In the store's time zone, as 14:00.",
         "to_hour": "This minute no longer counts. A span over midnight works.",
     }
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if not self.instance.pk:
+            # A new one begins today: what was bought before earned by what was promised then.
+            self.initial["starts_on"] = timezone.localdate()
         self.fields["audience"].queryset = Audience.objects.filter(archived_at=None)
+        self.fields["audience"].empty_label = "Every member"
         self.fields["stores"].choices = [(str(pk), name) for pk, name in Store.objects.values_list("pk", "name")]
         for name in WORDS:
             self.initial[name] = "\n".join(getattr(self.instance, name))
@@ -65,7 +84,10 @@ class ModifierForm(forms.ModelForm):
                 field.widget = forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
             if isinstance(field, forms.TimeField):
                 field.widget = forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
-            if not isinstance(field.widget, forms.CheckboxInput | forms.CheckboxSelectMultiple):
+            field.only_for = ONLY_FOR.get(name, "")
+            if isinstance(field.widget, forms.CheckboxInput):
+                field.widget = UnfoldBooleanSwitchWidget()
+            elif not isinstance(field.widget, forms.CheckboxSelectMultiple):
                 field.widget.attrs["class"] = "iq-input"
 
     def _words(self, name: str) -> list[str]:
@@ -96,7 +118,14 @@ class ModifierForm(forms.ModelForm):
         return self.cleaned_data.get("points") or 0
 
     def clean(self):
+        """What does not belong to the kind is not kept: a condition that is shown nowhere would act, or mislead."""
         data = super().clean()
+        gift = data.get("kind") == ModifierKind.BOOST and not data.get("with_sale")
+        for name in ONLY_FOR:
+            kept = not gift if "with_sale=on" in ONLY_FOR[name] else ONLY_FOR[name] == f"kind={data.get('kind')}"
+            if not kept:
+                data[name] = self.instance.factor if name == "factor" else NEUTRAL.get(name, [])
+                self._errors.pop(name, None)
         if data.get("kind") == ModifierKind.BOOST and not data.get("with_sale") and not data.get("audience"):
             self.add_error("audience", "A boost is given with a purchase, or to an audience: choose one of the two.")
         return data
@@ -112,31 +141,6 @@ class ModifierForm(forms.ModelForm):
         return said | {"id": self.instance.pk}
 
 
-def in_words(one: Modifier, stores: dict[int, str]) -> str:
-    """What it does, in a line."""
-    match one.kind:
-        case ModifierKind.MULTIPLIER:
-            text = f"{one.factor.normalize():f} times the points"
-        case ModifierKind.ZERO:
-            text = "No points"
-        case _:
-            whom = "with a purchase" if one.with_sale else "to the audience"
-            text = f"{one.points.normalize():f} points once, {whom}"
-    for words in (one.brands, one.categories, one.skus):
-        if words:
-            text += f", on {', '.join(words[:3])}{' …' if len(words) > 3 else ''}"
-    if one.stores:
-        text += f", in {', '.join(stores.get(pk, '?') for pk in one.stores)}"
-    if one.weekdays:
-        text += f", {', '.join(WEEKDAYS[day][:3] for day in one.weekdays)}"
-    if one.from_hour or one.to_hour:
-        text += f", {one.from_hour:%H:%M}" if one.from_hour else ", "
-        text += f" to {one.to_hour:%H:%M}" if one.to_hour else " on"
-    if one.starts_on or one.ends_on:
-        text += f", {one.starts_on or ''} to {one.ends_on or ''}"
-    return text
-
-
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     stores = dict(Store.objects.values_list("pk", "name"))
@@ -144,7 +148,7 @@ def index(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Points modifiers",
-        "modifiers": [(one, in_words(one, stores)) for one in rows],
+        "modifiers": [(one, modifiers.in_words(one, stores)) for one in rows],
         "may_change": may(request.membership.role, "programme.change"),
     }
     return TemplateResponse(request, "aiqsync/home/modifiers.html", context)
@@ -160,6 +164,7 @@ def edit(request: HttpRequest, pk: int = 0) -> HttpResponse:
         "title": one.name if pk else "New points modifier",
         "form": form,
         "modifier": one if pk else None,
+        "sold": modifiers.sold(account_id=current_account_id()),
     }
     return TemplateResponse(request, "aiqsync/home/modifier.html", context, status=422 if form.errors else 200)
 

@@ -246,9 +246,9 @@ def _store_of(request: HttpRequest) -> int | None:
 
 
 def to_type(discount: Discount) -> str:
-    """What staff enter in the POS: "10.00 off the cart"."""
+    """What staff enter in the POS: "$10.00 off the cart"."""
     if discount.kind == Discount.Kind.FLAT:
-        return f"{discount.amount_cents / 100:.2f} off the cart"
+        return f"{iq.money(discount.amount_cents)} off the cart"
     return f"{discount.percent.normalize():f} % off the cart"
 
 

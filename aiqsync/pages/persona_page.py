@@ -190,7 +190,7 @@ def _points(
         "adjust_form": adjusting or AdjustForm(initial={"token": uuid.uuid4()}),
         "enrol_form": enrolling or EnrolForm(initial={"from_date": _asked_day(request)}),
         "adjust_open": adjusting is not None,
-        **_waiting(request, persona),
+        **_waiting(request, persona, now),
     }
 
 
@@ -198,14 +198,14 @@ def _asked_day(request: HttpRequest) -> date:
     return parse_day(request.GET.get("from", "")) or today()
 
 
-def _waiting(request: HttpRequest, persona: Persona) -> dict[str, Any]:
+def _waiting(request: HttpRequest, persona: Persona, now: datetime) -> dict[str, Any]:
     """What enrolling would credit, before anybody enrols: from the day asked for, and from the first purchase on."""
     if persona.is_member:
         return {}
     day = _asked_day(request)
     return {
-        "waiting": worth.waiting(account_id=persona.account_id, persona_id=persona.pk),
-        "preview": worth.waiting(account_id=persona.account_id, persona_id=persona.pk, from_date=day),
+        "waiting": worth.waiting(account_id=persona.account_id, persona_id=persona.pk, now=now),
+        "preview": worth.waiting(account_id=persona.account_id, persona_id=persona.pk, now=now, from_date=day),
         "preview_day": day,
     }
 

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from aiqsync.accounts.templatetags import iq
 from integrations.services import lock_origins
 from loyalty import earning, profile
 from loyalty.models import Audience, ConsentAct, ConsentChannel, ConsentSource, Merge, Persona, Source
@@ -205,6 +206,8 @@ def consent(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
     persona, now = _living(contact_id), timezone.now()
     channel = request.POST.get("channel", "")
     address = {ConsentChannel.SMS: persona.phone, ConsentChannel.EMAIL: persona.email}.get(channel, "")
+    if address and request.POST.get("said") == "ask":
+        return _ask(request, persona, channel, address)
     act = {"yes": ConsentAct.OPT_IN, "no": ConsentAct.OPT_OUT}.get(request.POST.get("said", ""))
     if not address or act is None:
         messages.error(request, "Say for which address, and whether it was a yes or a no.")
@@ -226,4 +229,30 @@ def consent(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
         messages.warning(request, "Noted, but STOP stands: only the shopper's own START ends it.")
     else:
         messages.success(request, "Noted in the journal.")
+    return _back(persona)
+
+
+def _ask(request: HttpRequest, persona: Persona, channel: str, address: str) -> HttpResponse:
+    """The double opt-in's question, put into the outbox; it holds when the shopper answers YES."""
+    from loyalty import consent as journal
+
+    try:
+        with transaction.atomic():
+            asked = journal.ask(
+                account_id=persona.account_id,
+                channel=channel,
+                address=address,
+                now=timezone.now(),
+                source=ConsentSource.STAFF,
+                persona_id=persona.pk,
+                user=request.user,
+                enrols=not persona.is_member,
+            )
+            _record(request, "consent.asked", persona, {"channel": channel})
+    except journal.NotAsked as error:
+        messages.error(request, str(error))
+        return _back(persona)
+    when = "goes out now" if asked.not_before <= timezone.now() else f"goes out {iq.when(asked.not_before)}"
+    joins = " A YES makes a member too." if not persona.is_member else ""
+    messages.success(request, f"The question {when}; consent holds once the shopper answers YES.{joins}")
     return _back(persona)

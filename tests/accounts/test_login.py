@@ -135,7 +135,9 @@ class TestSeveralCompanies:
             assert AuditLine.objects.get(act="account.switched").user == account.owner
 
     def test_only_by_post(self, owner, other):
-        assert owner.get(reverse("admin:account-enter", args=[other.uid])).status_code == 405
+        answer = owner.get(reverse("admin:account-enter", args=[other.uid]), follow=True)
+        assert "Nothing was done" in answer.content.decode()
+        assert "Other store" not in owner.get("/admin/stores/store/").content.decode()
 
     def test_a_place_taken_away_is_gone_at_once(self, owner, account, other):
         owner.post(reverse("admin:account-enter", args=[other.uid]))

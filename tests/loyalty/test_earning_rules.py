@@ -57,6 +57,8 @@ def points(*modifiers, sale=SALE, **rules) -> Decimal:
         ({"brands": ["cedar peak"]}, 160),
         ({"brands": ["cedar"]}, 100),  # whole words, not their beginning
         ({"categories": ["edibles", "drinks"]}, 140),
+        ({"categories": ["flower"]}, 160),  # those below it count too
+        ({"categories": ["flow", "sativa", "flower > sat"]}, 100),  # whole names, from the top
         ({"skus": ["b2"]}, 140),
         ({"brands": ["cedar peak"], "skus": ["b2"]}, 100),  # on one line both
         ({"brands": ["cedar peak"], "categories": ["flower > sativa"]}, 160),

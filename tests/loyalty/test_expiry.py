@@ -189,7 +189,7 @@ def test_fault_6_5_new_accounts_count_before_tax_and_see_what_they_owe(client):
     client.force_login(make_user(world.account))
     page = client.get(reverse("admin:report-liability")).content.decode()
     assert reports.liability(account_id=world.account.pk, now=timezone.now()).points == 100
-    assert "Owed now" in page and ">100<" in page and "never" in page  # nothing of it ever ends: said
+    assert "Owed now" in page and ">100<" in page and "Never" in page  # nothing of it ever ends: said
     settings = client.get(reverse("admin:programme")).content.decode()
     assert "Empty: points do not expire." in settings
 

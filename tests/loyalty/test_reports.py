@@ -109,7 +109,7 @@ class TestLiability:
         assert owed.by_store == [
             ("Main St", 140), ("No store (given by hand, boosts, imports, unmapped places)", 5),
         ]  # fmt: skip
-        assert owed.by_expiry == [("within 30 days", 40), ("in 31 to 90 days", 5), ("never", 100)]
+        assert owed.by_expiry == [("Within 30 days", 40), ("In 31 to 90 days", 5), ("Never", 100)]
         assert dict(owed.by_kind) == {"Earned": 140, "Given by hand": 5}
 
     def test_money_by_what_redemptions_took_off(self, shop):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import earning, jobs, ledger
-from loyalty.models import Modifier, ProgrammeChange
+from loyalty.models import Audience, Modifier, ProgrammeChange
 from tests.factories import make_account, make_persona, make_store, make_user
 from tests.loyalty.test_release import Batch, SaleRecord, land_customers, land_sales, make_origin, sink
 from tests.records import NOON, customer, line, sale
@@ -93,6 +93,52 @@ def test_what_cannot_be_is_said(client, shop, fields, said):
     answer = client.post(reverse("admin:modifier-new"), GIVEN | fields)
     assert answer.status_code == 422 and said in answer.content.decode()
     assert not ProgrammeChange.unscoped.exists()
+
+
+def test_what_was_sold_is_offered(client, shop):
+    """Once each, whatever its capitals, and nothing of another company's."""
+    stranger = make_origin(make_account("Elsewhere"))
+    land_sales(stranger, sale("x", lines=(line(1, 100, brand="Secret", sku="S"),)))
+    land_sales(make_origin(shop, "clover"), sale("t", lines=(line(1, 100, brand="moss", category="Flower", sku="M-1"),)))
+    page = client.get(reverse("admin:modifier-new")).content.decode()
+    brands = page.split('id="sold-brands"')[1].split("</datalist>")[0]
+    assert brands.count("<option") == 2 and 'value="other"' in brands and "moss" in brands.lower()
+    assert '<option value="M-1">' in page and '<option value="Flower">' in page
+    assert "Secret" not in page and 'value="S"' not in page
+
+
+@pytest.mark.parametrize("given, kept", [
+    ({"kind": "zero", "points": "50", "with_sale": "on"}, {"points": "0", "with_sale": False, "brands": ["Moss", "Fern"]}),
+    ({"kind": "multiplier", "points": "x"}, {"points": "0", "factor": "2"}),
+    ({"kind": "boost", "points": "5", "with_sale": "on", "factor": "-7"}, {"points": "5", "brands": ["Moss", "Fern"]}),
+    ({"kind": "boost", "points": "5", "to_hour": "25:00", "weekdays": ["1"]},
+     {"points": "5", "brands": [], "weekdays": [], "to_hour": None}),
+])  # fmt: skip
+def test_what_does_not_belong_to_the_kind_is_not_kept(client, shop, given, kept):
+    """A field that the kind hides neither refuses nor acts."""
+    with acting_in(shop.pk):
+        friends = Audience.objects.create(account_id=shop.pk, name="Friends")
+    answer = client.post(reverse("admin:modifier-new"), GIVEN | {"audience": friends.pk} | given)
+    assert answer.status_code == 302, answer.content.decode()
+    item = ProgrammeChange.unscoped.get().values["modifiers"][0]
+    assert {name: item[name] for name in kept} == kept
+
+
+def test_the_change_says_what_it_was_and_what_it_becomes(client, shop):
+    client.post(reverse("admin:modifier-new"), GIVEN | {"weekdays": ["1"], "starts_on": "2026-02-03"})
+    work(shop)
+    page = client.get(reverse("admin:programme-change")).content.decode()
+    assert "Points modifier Double Moss" in page and "2 times the points, on Moss, Fern, Tue, from 3 Feb 2026" in page
+    client.post(reverse("admin:programme-act", args=["confirm"]), {"change": ProgrammeChange.unscoped.get().pk})
+    work(shop)
+    made = Modifier.unscoped.get()
+    client.post(reverse("admin:modifier", args=[made.pk]), GIVEN | {"factor": "3"})
+    work(shop)
+    page = client.get(reverse("admin:programme-change")).content.decode()
+    assert page.index("2 times the points, on Moss, Fern, Tue") < page.index("3 times the points, on Moss, Fern")
+    client.post(reverse("admin:programme-act", args=["dismiss"]), {"change": ProgrammeChange.unscoped.latest("pk").pk})
+    client.post(reverse("admin:modifier-archive", args=[made.pk]))
+    assert ">archived<" in client.get(reverse("admin:programme-change")).content.decode()
 
 
 @pytest.mark.parametrize("role, status", [("owner", 200), ("manager", 403), ("staff", 403)])

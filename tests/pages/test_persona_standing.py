@@ -15,7 +15,7 @@ from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Connection, Credential, CredentialState, Customer, StreamState
 from loyalty import audiences, earning, ledger, merging, personas, profile
-from loyalty.models import Audience, Entry, Investigation, Persona, Redemption, Source
+from loyalty.models import Audience, Entry, Investigation, Persona, Programme, Redemption, Source
 from stores.models import Store, StoreMapping
 from tests.factories import make_account, make_discount, make_persona, make_store, make_user
 from tests.records import customer as record
@@ -100,6 +100,22 @@ class TestStanding:
             owner.post(page(ada) + "enrol/", {"from_date": first.isoformat()})
         assert ledger.spendable_points(account.pk, ada.pk, NOW()) == 300
         assert "for membership" not in html_of(owner, ada)
+
+    def test_points_that_are_past_their_day_already_are_said_before_enrolling(self, owner, account, origin):
+        ada = shopper(account, origin, member=False)
+        Programme.unscoped.filter(account=account).update(expire_days=30)
+        for n, days in enumerate((50, 40, 9)):
+            sold(account, origin, sale(f"s{n}", customer_id="c1", sold_at=NOW() - timedelta(days=days)))
+        html = html_of(owner, ada)
+        assert "worth about 300 points" in html
+        assert "200 of the points are past their day and would expire at once." in html
+        first = (NOW() - timedelta(days=60)).date().isoformat()
+        html = " ".join(owner.get(page(ada) + f"?from={first}").content.decode().split())
+        assert "about +300 points at once, 200 of them past their day: they expire at once." in html
+        why = owner.get(reverse("admin:why"), {"q": str(ada.contact_id)}).content.decode()
+        assert "200 of them are past their day and would expire at once" in why
+        owner.post(page(ada) + "enrol/", {"from_date": first})
+        assert ledger.spendable_points(account.pk, ada.pk, NOW()) == 100
 
     def test_fault_1_2_the_time_of_the_next_reading_stands_there(self, owner, account, origin):
         ada = shopper(account, origin)

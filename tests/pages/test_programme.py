@@ -207,6 +207,7 @@ class TestBlocklistPinAndWipe:
         beside = answer.content.decode().split('id="blocklist"')[1]
         assert answer.status_code == 422 and "iq-error" in beside and 'value="Dee’s"' in beside
 
+    @pytest.mark.django_db(transaction=True)  # as it is served: a lock needs a transaction of the verb's own
     def test_the_master_pin(self, owner, world):
         address = reverse("admin:programme-pin")
         for wrong in ("", "12", "1111", "abcd", "123456789"):
@@ -334,7 +335,18 @@ class TestChange:
             assert "This change is over" in said
         owner.save(points_per_100="200")
         assert "no such act" in owner.act("explode")
-        assert owner.client.get(reverse("admin:programme-act", args=["confirm"])).status_code == 405
+
+    @pytest.mark.parametrize("name, args, page", [
+        ("programme-act", ["confirm"], CHANGE), ("programme-blocklist", [], SETTINGS), ("programme-pin", [], SETTINGS),
+        ("programme-wipe", [], SETTINGS),
+    ])  # fmt: skip
+    def test_a_buttons_address_opened_as_a_page_leads_to_its_page(self, owner, world, name, args, page):
+        """Reloaded after a refusal, or asked for again by the log-in: no empty 405, and nothing is done."""
+        owner.save(points_per_100="200")
+        world.work()
+        answer = owner.client.get(reverse(f"admin:{name}", args=args), follow=True)
+        assert answer.redirect_chain == [(page, 302)] and "Nothing was done" in answer.content.decode()
+        assert ProgrammeChange.unscoped.get().state == ChangeState.COUNTED
 
 
 @pytest.mark.parametrize("role, reads, writes", [

@@ -42,8 +42,8 @@ def balance(persona):
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.MANAGER, Role.STAFF])
 @pytest.mark.parametrize("fields, typed", [
-    ({"cents": 1050}, "10.50 off the cart"), ({"percent": 15}, "15 % off the cart"),
-    ({"hide_redeem": True}, "10.00 off the cart"), ({"in_store_only": True}, "10.00 off the cart"),
+    ({"cents": 1050}, "$10.50 off the cart"), ({"percent": 15}, "15 % off the cart"),
+    ({"hide_redeem": True}, "$10.00 off the cart"), ({"in_store_only": True}, "$10.00 off the cart"),
 ])  # fmt: skip
 def test_fault_4_8_two_clicks_from_the_shoppers_page(client, account, shopper, role, fields, typed):
     """Open the page, press Redeem: one form, nothing to fill in, and the page says what to type."""
