@@ -109,7 +109,8 @@ class Liability:
 
 
 # By the place of the sale that gave them, when they end, and kind. Lots that moved in a merge are traced to where they
-# began; they are few, and asked for by themselves, so that the many are joined by several processes at once.
+# began; they are few, and asked for by themselves, so that the many are joined by several processes at once. OFFSET 0
+# has them looked up one by one: the planner thinks there are many, and would read four whole tables.
 _OWED = """
 SELECT s.location_id, CASE WHEN l.expires_at IS NULL THEN 4 WHEN l.expires_at <= %(in30)s THEN 1
                            WHEN l.expires_at <= %(in90)s THEN 2 ELSE 3 END, l.kind, sum(l.remaining)
@@ -131,10 +132,10 @@ WITH RECURSIVE up AS (
 SELECT s.location_id, CASE WHEN l.expires_at IS NULL THEN 4 WHEN l.expires_at <= %(in30)s THEN 1
                            WHEN l.expires_at <= %(in90)s THEN 2 ELSE 3 END, l.kind, sum(l.remaining)
 FROM up
-JOIN loyalty_lot first ON first.id = up.above AND first.from_lot_id IS NULL
-JOIN loyalty_lot l ON l.id = up.lot
-JOIN loyalty_entry e ON e.id = first.entry_id
-LEFT JOIN integrations_sale s ON s.id = e.sale_id
+CROSS JOIN LATERAL (SELECT entry_id FROM loyalty_lot WHERE id = up.above AND from_lot_id IS NULL OFFSET 0) f
+CROSS JOIN LATERAL (SELECT expires_at, kind, remaining FROM loyalty_lot WHERE id = up.lot OFFSET 0) l
+CROSS JOIN LATERAL (SELECT sale_id FROM loyalty_entry WHERE id = f.entry_id OFFSET 0) e
+LEFT JOIN LATERAL (SELECT location_id FROM integrations_sale WHERE id = e.sale_id OFFSET 0) s ON true
 GROUP BY 1, 2, 3
 """
 _PLACES = """
