@@ -63,7 +63,7 @@ def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
     paid = sale.net_cents + (0 if before_tax else sale.tax_cents)
     refunded = sale.refunded_net_cents + (0 if before_tax else sale.refunded_tax_cents)
     taken = 0
-    if rules.refunds == "reverse" or (rules.refunds == "reverse_full" and refunded >= paid):
+    if rules.refunds == "reverse" or sale.refunds_count or (rules.refunds == "reverse_full" and refunded >= paid):
         taken = max(min(refunded, paid), 0)
     base = max(paid - taken, 0)
     why: dict[str, Any] = {"why": "earned", "base": base, "rate": f"{rules.points_per_100.normalize():f}"}

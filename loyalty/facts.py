@@ -44,6 +44,7 @@ class SaleFacts:
     undoes_refund: bool = False  # its original is itself a refund: it gives the goods back to the first sale
     before: int | None = None  # whose it was when it was settled last
     customer_type: str = ""
+    refunds_count: bool = False  # somebody decided so for this sale, whatever the programme says
     lines: tuple[Line, ...] = ()
     store_id: int | None = None
     visit: int = 1  # its place among the paid visits of the persona's day
@@ -67,7 +68,9 @@ _FACTS = """
 SELECT s.id, coalesce(p.merged_into_id, p.id), coalesce(heir.member_from, p.member_from), s.kind, s.sold_at,
        s.net_cents, s.tax_cents, coalesce(r.net, 0), coalesce(r.tax, 0),
        r.ended, coalesce(st.posted, 0), s.origin_id, coalesce(o.kind = 'refund', false), st.persona_id,
-       coalesce(nullif(heir.customer_type, ''), p.customer_type, '')
+       coalesce(nullif(heir.customer_type, ''), p.customer_type, ''),
+       r.ended IS NOT NULL AND EXISTS (SELECT FROM loyalty_review v WHERE v.sale_id = s.id AND v.kind = 'refund'
+                                       AND v.outcome = 'taken' AND v.account_id = s.account_id)
 FROM integrations_sale s
 LEFT JOIN integrations_customer c ON c.origin_id = s.origin_id AND c.external_id = s.customer_id AND s.customer_id <> ''
 LEFT JOIN loyalty_source src ON src.customer_id = c.id

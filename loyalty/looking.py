@@ -11,11 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Sum
 
 from aiqsync.accounts.models import User
+from integrations.services import lock_origins
 
-from . import ledger, reconcile, worth
-from .models import Discount, Persona, Redemption, Review, ReviewKind, SaleState
+from . import earning, ledger, reconcile, worth
+from .models import Discount, Entry, Persona, Redemption, Review, ReviewKind, SaleState, Shortfall
 
 DAYS = 60  # older cases are history
 SHOWN = 50
@@ -67,7 +69,8 @@ TITLES = {
     ReviewKind.REFUND: ("Refunded, points kept", "The sale was refunded and its points stay, as the programme says."),
     ReviewKind.SPENT_REFUNDED: ("Refund of a sale with a redemption", "The points that were spent on it stay spent."),
     ReviewKind.PLACE: ("Used where it is not for", "The discount is for other stores."),
-    "shortfall": ("Could not be taken back", "Points that were spent, or had expired, before they had to be taken back."),
+    "shortfall": ("Could not be taken back", "Points that were spent, or had expired, before they had to be taken "
+                  "back."),
 }  # fmt: skip
 
 _STORE = (
@@ -80,6 +83,11 @@ _REVIEWED = """NOT EXISTS (SELECT FROM loyalty_review v WHERE v.kind = '{kind}' 
 def _open(kind: str, redemption: str = "NULL::bigint", sale: str = "NULL::bigint") -> str:
     return _REVIEWED.format(kind=kind, redemption=redemption, sale=sale)
 
+
+# What was refunded of a sale altogether.
+_REFUNDED = """SELECT -sum(x.net_cents + x.tax_cents)::bigint FROM integrations_sale x
+               WHERE x.origin_id = s.origin_id AND x.original_id = s.external_id AND x.original_id <> ''
+                 AND x.kind = 'refund'"""
 
 _NAME = "coalesce(nullif(trim(p.first_name || ' ' || p.last_name), ''), nullif(p.phone, ''), 'Persona ' || p.id)"
 # Each yields a case: its moment, whose, redemption, sale, shortfall, discount, points, number, store, how its sale was
@@ -126,10 +134,13 @@ _LISTS = {
               WHERE account_id = %(account)s AND kind = 'refund' AND original_id <> '' AND sold_at > %(since)s
               GROUP BY 1, 2) f
         JOIN integrations_sale s ON s.origin_id = f.origin_id AND s.external_id = f.original_id
+        LEFT JOIN loyalty_review v ON v.kind = 'refund' AND v.account_id = %(account)s AND v.sale_id = s.id
+             AND v.redemption_id IS NULL
         JOIN loyalty_salestate ss ON ss.sale_id = s.id AND ss.posted > 0
         JOIN loyalty_persona p ON p.id = ss.persona_id AND p.erased_at IS NULL {_STORE}
         WHERE EXISTS (SELECT FROM loyalty_programme g WHERE g.account_id = %(account)s AND g.refunds = 'keep')
-          AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s)) AND {_open("refund", sale="s.id")}
+          AND (%(stores)s::bigint[] IS NULL OR m.store_id = ANY(%(stores)s))
+          AND (v.id IS NULL OR v.outcome <> 'taken' AND v.refunded_cents IS DISTINCT FROM ({_REFUNDED}))
         ORDER BY f.ended DESC, s.id DESC""",
     ReviewKind.SPENT_REFUNDED: f"""
         SELECT f.ended, {_NAME}, p.contact_id, r.id, s.id, NULL, d.name, d.id, r.points - r.reverted_points, s.number,
@@ -394,23 +405,34 @@ def take_for_sale(*, account_id: int, sale_id: int, discount_id: int, user: User
     return done.points if done.created else Decimal(0)
 
 
-def take_back(*, account_id: int, sale_id: int, user: User, now: datetime) -> Decimal:
-    """Points kept for what was refunded of a sale are taken by an adjustment, no more than are there. Once a sale."""
-    state = SaleState.unscoped.select_related("sale").filter(account_id=account_id, sale_id=sale_id).first()
-    kept = worth.kept_on_refund(account_id=account_id, sale_ids=[sale_id] if state else []).get(sale_id, Decimal(0))
-    if state is None or state.persona_id is None or kept <= 0:
-        raise CannotDo("Nothing was kept for this sale, or no more is there.")
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """`missing` could not be taken: it is listed as a shortfall."""
+
+    points: Decimal = Decimal(0)
+    missing: Decimal = Decimal(0)
+
+
+def take_back(*, account_id: int, sale_id: int, user: User, now: datetime) -> TakenBack:
+    """The refunds of this sale count against its points from now on, whatever the programme says. Safe to repeat.
+
+    It is settled to what it is worth then, like any sale: a later refund of it counts as well, and a change of the
+    programme finds nothing to take a second time.
+    """
+    _own(account_id, None, sale_id)
     with transaction.atomic():
+        lock_origins(account_id=account_id)  # between two pages: another refund of it comes before or after
+        mine = {"account_id": account_id, "sale_id": sale_id}
+        if Review.unscoped.filter(**mine, kind=ReviewKind.REFUND, outcome="taken").exists():
+            return TakenBack()
+        if worth.kept_on_refund(account_id=account_id, sale_ids=[sale_id]).get(sale_id, Decimal(0)) <= 0:
+            raise CannotDo("Nothing was kept for this sale, or no more is there.")
+        entries, owed = Entry.unscoped.filter(**mine), Shortfall.unscoped.filter(**mine)
+        before = entries.aggregate(sum=Sum("points"))["sum"] or 0, owed.aggregate(sum=Sum("points"))["sum"] or 0
         _close(account_id, ReviewKind.REFUND, None, sale_id, "taken", "", user, now)
-        there = ledger.spendable_points(account_id, state.persona_id, now)
-        points = min(there, kept)
-        if points <= 0:
-            raise CannotDo("The shopper has no points to take.")
-        posted = ledger.adjust(
-            account_id=account_id, persona_id=state.persona_id, points=-points, key=f"refund:{sale_id}", now=now,
-            user_id=user.pk, note=f"Sale {state.sale.number} was refunded",
-        )  # fmt: skip
-    return -posted.points if posted.created else Decimal(0)
+        earning.settle_sales(account_id=account_id, sale_ids=[sale_id], now=now)
+        after = entries.aggregate(sum=Sum("points"))["sum"] or 0, owed.aggregate(sum=Sum("points"))["sum"] or 0
+    return TakenBack(Decimal(before[0] - after[0]), Decimal(after[1] - before[1]))
 
 
 def _redemption(account_id: int, redemption_id: int) -> Redemption:
@@ -441,7 +463,14 @@ def _close(
     account_id: int, kind: str, redemption_id: int | None, sale_id: int | None, outcome: str, note: str, user: User,
     now: datetime,
 ) -> None:  # fmt: skip
-    Review.unscoped.get_or_create(
-        kind=kind, redemption_id=redemption_id, sale_id=sale_id,
-        defaults={"account_id": account_id, "outcome": outcome, "note": note[:300], "user": user, "at": now},
-    )  # fmt: skip
+    said = {"outcome": outcome, "note": note[:300], "user": user, "at": now}
+    if kind == ReviewKind.REFUND:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT ({_REFUNDED}) FROM integrations_sale s WHERE s.id = %s", [sale_id])
+            said["refunded_cents"] = (cursor.fetchone() or [None])[0]
+    found, made = Review.unscoped.get_or_create(
+        kind=kind, redemption_id=redemption_id, sale_id=sale_id, defaults={"account_id": account_id} | said
+    )
+    if not made and kind == ReviewKind.REFUND and found.outcome != "taken":
+        # Looked at before, refunded further since. What was taken stays taken: earning goes by it.
+        Review.unscoped.filter(pk=found.pk).update(**said)

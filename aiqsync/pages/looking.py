@@ -66,7 +66,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         "take": lambda: _points(
             looking.take_for_sale(**asked, sale_id=sale or 0, discount_id=_number(request, "discount") or 0), "taken"
         ),
-        "take-back": lambda: _points(looking.take_back(**asked, sale_id=sale or 0), "taken back"),
+        "take-back": lambda: _taken_back(looking.take_back(**asked, sale_id=sale or 0)),
         "collect": lambda: _points(
             ledger.collect(**plain, **by, shortfall_id=shortfall, note=note or "Collected").points, "collected"
         ),
@@ -99,6 +99,13 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         )
         messages.success(request, said)
     return HttpResponseRedirect(reverse("admin:redemptions-to-look-at") + (f"#{kind}" if kind else ""))
+
+
+def _taken_back(done: looking.TakenBack) -> str:
+    if not done.missing:
+        return _points(done.points, "taken back")
+    missing = f'{iq.points(done.missing)} points are not there any more: see "Could not be taken back".'
+    return f"{iq.points(done.points)} points taken back. {missing}" if done.points else missing
 
 
 def _points(points, what: str) -> str:

@@ -371,6 +371,9 @@ class Review(TenantModel):
     redemption = TenantKey(Redemption, null=True, on_delete=models.CASCADE, related_name="reviews")
     sale = TenantKey(Sale, null=True, on_delete=models.CASCADE, related_name="reviews")
     outcome = models.CharField(max_length=20, help_text="dismissed, given_back, settled, taken, attached")
+    refunded_cents = models.BigIntegerField(
+        null=True, help_text="Of a refund: what had been refunded when it was looked at. More opens the case again."
+    )
     note = models.CharField(max_length=300, blank=True)
     user = by_user()
     at = models.DateTimeField(default=timezone.now)

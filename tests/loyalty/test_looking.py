@@ -8,8 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from loyalty import ledger, looking
-from loyalty.models import Discount, DiscountStore, Redemption, Review
+from loyalty import earning, ledger, looking
+from loyalty.models import Discount, DiscountStore, Programme, Redemption, Review
 from stores.models import StoreMapping, StoreStaff
 from tests.factories import make_discount, make_store, make_user
 from tests.loyalty.test_release import HOUR, Shop, reconcile, refund, sold
@@ -87,8 +87,8 @@ def test_fault_3_2_a_refund_whose_points_were_kept(shop):
     shop.arrive(refund("r", of="s", customer_id="c", sold_at=NOON + timedelta(days=2)))
     [case] = cases(shop, NOON + timedelta(days=3))["refund"]
     assert case.points == 100
-    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 100
-    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 0
+    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id).points == 100
+    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id).points == 0
     assert shop.points == 1000 and cases(shop, NOON + timedelta(days=3)) == {}
 
 
@@ -97,8 +97,44 @@ def test_of_a_sale_refunded_in_part_only_that_part_is_taken_back(shop):
     shop.arrive(refund("r", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + timedelta(days=2)))
     [case] = cases(shop, NOON + timedelta(days=3))["refund"]
     assert case.points == 25
-    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id) == 25
+    assert looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id).points == 25
     assert shop.points == 1075 and shop.sound() == []
+
+
+def test_what_was_taken_back_is_not_taken_again_by_a_recompute_and_a_later_refund_counts_too(shop):
+    shop.arrive(sold(discounts="[]"))
+    day = timedelta(days=1)
+    shop.arrive(refund("r", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + 2 * day))
+    [case] = cases(shop, NOON + 3 * day)["refund"]
+    assert looking.take_back(**by(shop, NOON + 3 * day), sale_id=case.sale_id).points == 25
+    looking.dismiss(**by(shop, NOON + 3 * day), kind="refund", redemption_id=None, sale_id=case.sale_id, note="")
+    for policy in ("reverse", "keep"):
+        Programme.unscoped.filter(account=shop.account).update(refunds=policy)
+        earning.settle_sales(account_id=shop.account.pk, sale_ids=[case.sale_id], now=NOON + 4 * day)
+        assert shop.points == 1075
+    shop.arrive(refund("r2", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + 4 * day))
+    assert shop.points == 1050 and "refund" not in cases(shop, NOON + 5 * day) and shop.sound() == []
+
+
+def test_a_case_closed_as_it_is_opens_again_with_another_refund(shop):
+    shop.arrive(sold(discounts="[]"))
+    day = timedelta(days=1)
+    for n, cents in enumerate((2500, 5000)):
+        shop.arrive(refund(f"r{n}", of="s", customer_id="c", net=2500, tax=300, sold_at=NOON + (2 + n) * day))
+        [case] = cases(shop, NOON + 5 * day)["refund"]
+        assert case.points == cents / 100
+        looking.dismiss(**by(shop, NOON + 5 * day), kind="refund", redemption_id=None, sale_id=case.sale_id, note="")
+        assert "refund" not in cases(shop, NOON + 5 * day)
+
+
+def test_what_is_not_there_to_be_taken_back_is_a_shortfall(shop):
+    shop.arrive(sold(discounts="[]"))
+    shop.arrive(refund("r", of="s", customer_id="c", sold_at=NOON + timedelta(days=2)))
+    shop.give(-1040, "spent")
+    [case] = cases(shop, NOON + timedelta(days=3))["refund"]
+    done = looking.take_back(**by(shop, NOON + timedelta(days=3)), sale_id=case.sale_id)
+    assert (done.points, done.missing, shop.points) == (60, 40, 0) and shop.sound() == []
+    assert len(cases(shop, NOON + timedelta(days=3))["shortfall"]) == 1
 
 
 def test_a_refund_of_a_sale_with_a_reward(shop):

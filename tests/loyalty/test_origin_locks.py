@@ -20,10 +20,10 @@ from aiqsync.pages import persona_people
 from integrations import landing, services, suppression
 from integrations.kit.records import CustomerRecord, SaleRecord
 from integrations.sink import Batch, sink
-from loyalty import changes, earning, erasure, guard, jobs, ledger, merging, personas, receipts
+from loyalty import changes, earning, erasure, guard, jobs, ledger, looking, merging, personas, receipts
 from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
 from tests.factories import make_account, make_user
-from tests.records import NOON, customer, land_sales, make_origin, sale, the_customer, the_sale
+from tests.records import NOON, customer, land_sales, make_origin, refund, sale, the_customer, the_sale
 
 from .people_at_till import DAY, HOUR
 from .race import Acting, Cut, not_written_down, overlap, wrong
@@ -218,6 +218,20 @@ def recomputed(cut):
     return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 20))
 
 
+def taken_back(cut):
+    """What a refund took is taken back while a page brings another refund of the sale: that counts as well."""
+    house = House(customer("c", phone=PHONE))
+    house.page(sale("s", customer_id="c"))
+    house.page(refund("r", of="s", customer_id="c", net=2500, tax=0, sold_at=NOON + 2 * DAY))
+    sale_id = the_sale(house.origin, "s").pk
+    answer = house.beside(
+        lambda: house.page(refund("r2", of="s", customer_id="c", net=2500, tax=0, sold_at=NOON + 2 * DAY)),
+        lambda: looking.take_back(account_id=house.account.pk, sale_id=sale_id, user=house.user, now=NOON + 3 * DAY),
+        cut,
+    )
+    return wrong([answer], stale=(house.stale, 0), points=(house.points("c"), 50))
+
+
 def recomputed_by_a_button(cut):
     house = House(customer("c", phone=PHONE))
     house.page(sale("s", customer_id="c"))
@@ -270,6 +284,7 @@ VERBS = {
     "loyalty.receipts.attach": attached,
     "loyalty.changes.save": saved_before_the_first_sale,
     "loyalty.changes._recompute": recomputed,
+    "loyalty.looking.take_back": taken_back,
     "aiqsync.pages.persona_people.recompute_now": recomputed_by_a_button,
 }
 

@@ -91,7 +91,7 @@ class TestFarming:
             assert len(listed(shop, "refund", now)) == n + 1
         user = make_user(shop.account)
         for case in listed(shop, "refund", now):
-            assert looking.take_back(account_id=shop.account.pk, sale_id=case.sale_id, user=user, now=now) == 90
+            assert looking.take_back(account_id=shop.account.pk, sale_id=case.sale_id, user=user, now=now).points == 90
         assert listed(shop, "refund", now) == [] and shop.points == 1000 - 5 * 100
 
     def test_fault_3_1_points_spent_before_the_refund_are_a_shortfall_each_time(self, shop):

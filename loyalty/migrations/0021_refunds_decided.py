@@ -1,0 +1,20 @@
+"""What had been refunded when somebody looked: more of it opens the case again."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("loyalty", "0020_review"),
+    ]
+
+    operations = [
+        migrations.AddField(
+            model_name="review",
+            name="refunded_cents",
+            field=models.BigIntegerField(
+                help_text="Of a refund: what had been refunded when it was looked at. More opens the case again.",
+                null=True,
+            ),
+        ),
+    ]
