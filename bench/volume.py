@@ -375,7 +375,7 @@ class Run:
         taken, worked = time.monotonic() - began, work.of_backend(backend) - worked
         over.set()
         tills.join()
-        during = self.column("redeem, 8 clients, while it sweeps", *heard[1:])
+        during = self.column("redeem, 8 clients, while it sweeps", *(heard[1:] or heard))
         left = ledger.expire_due(now=timezone.now())
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM loyalty_lot WHERE open AND expires_at <= now()")
