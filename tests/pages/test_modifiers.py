@@ -99,7 +99,9 @@ def test_what_was_sold_is_offered(client, shop):
     """Once each, whatever its capitals, and nothing of another company's."""
     stranger = make_origin(make_account("Elsewhere"))
     land_sales(stranger, sale("x", lines=(line(1, 100, brand="Secret", sku="S"),)))
-    land_sales(make_origin(shop, "clover"), sale("t", lines=(line(1, 100, brand="moss", category="Flower", sku="M-1"),)))
+    land_sales(
+        make_origin(shop, "clover"), sale("t", lines=(line(1, 100, brand="moss", category="Flower", sku="M-1"),))
+    )
     page = client.get(reverse("admin:modifier-new")).content.decode()
     brands = page.split('id="sold-brands"')[1].split("</datalist>")[0]
     assert brands.count("<option") == 2 and 'value="other"' in brands and "moss" in brands.lower()
@@ -108,7 +110,8 @@ def test_what_was_sold_is_offered(client, shop):
 
 
 @pytest.mark.parametrize("given, kept", [
-    ({"kind": "zero", "points": "50", "with_sale": "on"}, {"points": "0", "with_sale": False, "brands": ["Moss", "Fern"]}),
+    ({"kind": "zero", "points": "50", "with_sale": "on"},
+     {"points": "0", "with_sale": False, "brands": ["Moss", "Fern"]}),
     ({"kind": "multiplier", "points": "x"}, {"points": "0", "factor": "2"}),
     ({"kind": "boost", "points": "5", "with_sale": "on", "factor": "-7"}, {"points": "5", "brands": ["Moss", "Fern"]}),
     ({"kind": "boost", "points": "5", "to_hour": "25:00", "weekdays": ["1"]},
