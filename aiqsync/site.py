@@ -132,7 +132,7 @@ PAGES = frozenset({
 
 
 def _to_its_page(request: HttpRequest) -> HttpResponse:
-    """A button's address opened as a page, reloaded after a refusal or asked for again by the log-in: nothing is done."""
+    """A button's address opened as a page: reloaded after a refusal, or asked for again by the log-in."""
     address = request.path.rstrip("/")
     while address := address.rpartition("/")[0]:
         try:

@@ -22,10 +22,9 @@ from stores.models import Store
 from . import audiences
 from .models import Audience
 
-
 RULES = (
-    "members_only", "min_points", "min_spend", "min_orders", "seen_within_days", "away_for_days", "birthday_within_days",
-    "customer_type", "store", "pricing_group", "texts",
+    "members_only", "min_points", "min_spend", "min_orders", "seen_within_days", "away_for_days",
+    "birthday_within_days", "customer_type", "store", "pricing_group", "texts",
 )  # fmt: skip
 
 

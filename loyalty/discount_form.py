@@ -156,6 +156,10 @@ class DiscountForm(forms.ModelForm):
         for name in ("percent", "points", *self.DEFAULTS):
             if name in self.fields:
                 self.fields[name].required = False
+        for name in ("starts_at", "ends_at"):
+            if name in self.fields:  # two inputs, and the label is of neither
+                for one, part in zip(getattr(self.fields[name].widget, "widgets", ()), ("day", "hour"), strict=False):
+                    one.attrs["aria-label"] = f"{self.fields[name].label}, {part}"
         if "points" in self.fields:
             self.fields["points"].help_text = "Empty: it costs no points."
         if "for_stores" in self.fields:

@@ -69,8 +69,7 @@ TITLES = {
     ReviewKind.REFUND: ("Refunded, points kept", "The sale was refunded and its points stay, as the programme says."),
     ReviewKind.SPENT_REFUNDED: ("Refund of a sale with a redemption", "The points that were spent on it stay spent."),
     ReviewKind.PLACE: ("Used where it is not for", "The discount is for other stores."),
-    "shortfall": ("Could not be taken back", "Points that were spent, or had expired, before they had to be taken "
-                  "back."),
+    "shortfall": ("Could not be taken back", "Points that were spent or had expired before they had to be taken back."),
 }  # fmt: skip
 
 _STORE = (

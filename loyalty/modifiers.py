@@ -24,7 +24,7 @@ class Sold:
 
 
 def sold(*, account_id: int) -> Sold:
-    """What was on the latest sales, each once whatever its capitals: the form offers it instead of asking for its spelling."""
+    """What was on the latest sales, each once whatever its capitals: offered, so that nobody has to spell it."""
     found = Sold()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -40,7 +40,8 @@ def sold(*, account_id: int) -> Sold:
                    SELECT 'categories', min(trim(category)), '' FROM lines
                    WHERE trim(category) <> '' GROUP BY lower(trim(category))
                    UNION ALL
-                   SELECT 'skus', min(trim(sku)), min(trim(name)) FROM lines WHERE trim(sku) <> '' GROUP BY lower(trim(sku))
+                   SELECT 'skus', min(trim(sku)), min(trim(name)) FROM lines
+                   WHERE trim(sku) <> '' GROUP BY lower(trim(sku))
                ) x ORDER BY what, lower(name), lower(value) LIMIT %(most)s""",
             {"account": account_id, "sales": SALES_LOOKED_AT, "most": MOST_OFFERED},
         )

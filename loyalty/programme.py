@@ -238,7 +238,8 @@ def _modifiers_as_they_are(items: Sequence[dict[str, Any]]) -> dict[str, str]:
     stores = dict(Store.objects.values_list("pk", "name"))
     found = Modifier.objects.filter(pk__in=ids).select_related("audience")
     return {
-        str(one.pk): modifiers.in_words(one, stores) + (f", for {one.audience}" if one.audience else "") for one in found
+        str(one.pk): modifiers.in_words(one, stores) + (f", for {one.audience}" if one.audience else "")
+        for one in found
     }
 
 

@@ -73,7 +73,13 @@ def of_sales(*, account_id: int, sale_ids: Sequence[int], member_from: date | No
     asked = set(sale_ids)
     found = [
         Worth(
-            sale.sale_id, sale.persona_id, sale.sold_at, goal.target, goal.base_cents, sale.posted, goal.explanation,
+            sale.sale_id,
+            sale.persona_id,
+            sale.sold_at,
+            goal.target,
+            goal.base_cents,
+            sale.posted,
+            goal.explanation,
             goal.expires_at,
         )  # fmt: skip
         for sale, goal, _ in earning.judge(read, rules)

@@ -35,7 +35,9 @@ class ModifierForm(forms.ModelForm):
     audience = forms.ModelChoiceField(queryset=None, required=False)
     stores = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple)
     weekdays = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, choices=[(str(n), day) for n, day in enumerate(modifiers.WEEKDAYS)]
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        choices=[(str(n), day) for n, day in enumerate(modifiers.WEEKDAYS)],
     )
     brands = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     categories = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))

@@ -356,7 +356,7 @@ ANSWERS: list[tuple[Callable[[Shop], str], str, list[str], str]] = [
     (several_of_a_name, "several", ["2 personas fit: which one is it?"], ""),
     (posted_otherwise, "differs", ["is worth 50 points by today's rules, and 100 were posted."], "recompute"),
     (posted_otherwise_by_phone, "differs",
-     ["1 purchase of Ada Moss is worth something else", "-50 points"], "recompute"),
+     ["1 purchase of Ada Moss is worth something else", "−50 points"], "recompute"),
     (credited, "credited", ["Everything is credited: 100 points to Ada Moss for receipt IN-s of 2 Mar 2026, because "
                             "$100.00 before tax, 100 points per $100."], ""),
     (credited_by_phone, "credited", ["the balance of Ada Moss is 205 because: earned 300, spent 100, expired 20, "

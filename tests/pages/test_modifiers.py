@@ -110,7 +110,8 @@ def test_what_was_sold_is_offered(client, shop):
 
 
 @pytest.mark.parametrize("given, kept", [
-    ({"kind": "zero", "points": "50", "with_sale": "on"}, {"points": "0", "with_sale": False, "brands": ["Moss", "Fern"]}),
+    ({"kind": "zero", "points": "50", "with_sale": "on"},
+     {"points": "0", "with_sale": False, "brands": ["Moss", "Fern"]}),
     ({"kind": "multiplier", "points": "x"}, {"points": "0", "factor": "2"}),
     ({"kind": "boost", "points": "5", "with_sale": "on", "factor": "-7"}, {"points": "5", "brands": ["Moss", "Fern"]}),
     ({"kind": "boost", "points": "5", "to_hour": "25:00", "weekdays": ["1"]},
