@@ -34,7 +34,7 @@ from integrations.models import (
     StreamState,
     SyncRun,
 )
-from loyalty import discounts, personas
+from loyalty import checks, discounts, personas
 from loyalty.models import Discount, Identifier, Persona
 from stores import services as stores
 from stores.models import Store
@@ -240,6 +240,7 @@ class Demo:
             from_date=(now - timedelta(days=180)).date(),
             now=now,
         )
+        checks.check(account_id=account.pk, now=timezone.now())  # the home page says how the whole ledger is
         say(f"{len(chosen)} shoppers enrolled; their sales of half a year became points.")
 
     def _discounts(self, account: Account) -> None:

@@ -27,6 +27,7 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
+        happen(demo)
         for suffix, (width, height) in WIDTHS.items():
             page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
             merchant(page, demo, suffix)
@@ -59,8 +60,81 @@ def merchant(page: Page, demo: dict, suffix: str) -> None:
     shoot(page, f"integrations{suffix}")
     page.goto(f"{demo['url']}/admin/integrations/cova/")
     shoot(page, f"card{suffix}")
-    page.goto(f"{demo['url']}/admin/personas/{demo['members'][0]['contact_id']}/")
-    shoot(page, f"persona{suffix}")
+    loyalty(page, demo, suffix)
+
+
+def happen(demo: dict) -> None:
+    """A day at the till: discounts redeemed and used, one redeemed and not used, a receipt without a customer."""
+    goods = [
+        {
+            "sku": "PR-1",
+            "name": "Pre-roll",
+            "category": "Pre-rolls",
+            "brand": "Low Fog",
+            "price_cents": 6400,
+            "quantity": 1,
+        }
+    ]
+    used = (
+        ("$10 off", {"name": "$10 off", "cents": 1000}),
+        ("$5 off", {"name": "$5 off", "cents": 500}),
+        ("$5 off", None),
+    )
+    for n, (name, discount) in enumerate(used):
+        phone, order = demo["members"][n % 2]["phone"], f"T-{secrets.token_hex(2).upper()}"
+        wallet = ask(f"{demo['url']}/api/v2/wallet", {"phone": phone}, key=demo["api_key"])["data"]
+        found = next(one for one in wallet["discountTemplates"] if one["name"] == name)
+        ask(f"{found['redemptionURL']}/{order}", key=demo["api_key"], method="PUT")
+        ask(
+            f"{demo['sandboxes']['cova']}/_sandbox/sell",
+            {"phone": phone, "transaction": order, "lines": goods} | ({"discount": discount} if discount else {}),
+        )
+    demo["nobodys"] = ask(f"{demo['sandboxes']['cova']}/_sandbox/sell", {"lines": goods})["receipt"]
+    time.sleep(45)  # the next reading, and what follows from it
+
+
+def ask(url: str, body: dict | None = None, *, key: str = "", method: str | None = None) -> dict:
+    request = urllib.request.Request(url, method=method or "POST", data=json.dumps(body or {}).encode())
+    request.add_header("Content-Type", "application/json")
+    if key:
+        request.add_header("X-APIKEY", key)
+    return json.load(urllib.request.urlopen(request))
+
+
+def loyalty(page: Page, demo: dict, suffix: str) -> None:
+    for path, name in (
+        (f"personas/{demo['members'][0]['contact_id']}/", "persona"),
+        ("settings/loyalty/", "programme"),
+        ("redemptions/", "look-at"),
+        (f"why/?q={demo['nobodys']}", "why"),
+        ("reports/liability/", "liability"),
+    ):
+        page.goto(f"{demo['url']}/admin/{path}")
+        shoot(page, f"{name}{suffix}")
+    page.goto(f"{demo['url']}/admin/loyalty/discount/add/")
+    for label, text in (
+        ("Internal name", "Autumn thanks"), ("What are you discounting?", "$15 off"),
+        ("Short description", "Thank you for coming back: off your whole order."), ("Points required to redeem", "900"),
+    ):  # fmt: skip
+        page.get_by_label(label).fill(text)
+    page.locator("[name=amount]").fill("15")
+    page.locator("[name=min_spend]").fill("60")
+    page.locator("[name=in_store_only]").check(force=True)
+    page.evaluate("scrollTo(0, 0)")
+    shoot(page, f"discount{suffix}")
+    page.goto(f"{demo['url']}/admin/settings/modifiers/new/")
+    page.get_by_label("Name").fill("Double Tuesday")
+    page.get_by_label("Tuesday").check()
+    page.locator("#id_brands_one").fill("Low Fog")
+    page.keyboard.press("Enter")
+    page.locator("#id_starts_on").fill("")
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    shoot(page, f"modifier{suffix}")
+    page.get_by_role("button", name="Save modifier").click()
+    page.get_by_role("button", name=re.compile("^Confirm")).wait_for(timeout=120_000)
+    shoot(page, f"dry-run{suffix}")
+    page.get_by_role("button", name="Dismiss").click()
+    page.wait_for_load_state("networkidle")
 
 
 def newcomer(browser, demo: dict) -> None:

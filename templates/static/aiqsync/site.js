@@ -69,7 +69,7 @@ document.addEventListener("DOMContentLoaded", () => {
     return `Ends on ${said}${value("ends_at_1") ? `, ${value("ends_at_1").slice(0, 5)}` : ""}`;
   };
   const draw = () => {
-    const off = value("kind") === "percent" ? `${value("percent") || "…"}% off` : `$${value("amount") || "…"} off`;
+    const off = value("kind") === "percent" ? `${Number(value("percent")) || "…"}% off` : `$${value("amount") || "…"} off`;
     part("name").textContent = value("name") || off;
     part("text").textContent = value("description") || off;
     const points = Number(value("points"));
