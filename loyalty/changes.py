@@ -455,9 +455,10 @@ def _posted(account_id: int, now: datetime, due: Sequence[int]) -> dict[str, Any
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT count(*), coalesce(sum(points), 0), coalesce(-sum(points) FILTER (WHERE kind = 'expire'), 0)
+            """SELECT count(*), coalesce(sum(points), 0),
+                      coalesce(-sum(points) FILTER (WHERE kind = 'expire' AND points < 0), 0)
                FROM loyalty_entry e WHERE account_id = %s AND at = %s
-                 AND NOT (kind = 'expire' AND EXISTS (
+                 AND NOT (kind = 'expire' AND points < 0 AND EXISTS (
                      SELECT FROM loyalty_draw d WHERE d.entry_id = e.id AND d.lot_id = ANY(%s)))""",
             [account_id, now, list(due)],
         )

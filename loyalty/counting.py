@@ -1,9 +1,9 @@
 """What other rules would make of everybody's points, without posting: the figures of a dry run.
 
 The ledger's own steps are played over rows that were only read: sales are brought to their targets (a fall takes its
-own lots first, then those that expire first; what is not there is a shortfall), boosts are given and taken back, expiry
-is rewritten, what is due then expires at once. So what is counted is what confirming posts. What is due before anybody
-asks is left out on both sides.
+own points first, what expired of them included, then those that expire first; what is not there is a shortfall), boosts
+are given and taken back, expiry is rewritten, what is due then expires at once. So what is counted is what confirming
+posts. What is due before anybody asks is left out on both sides.
 """
 
 from collections import defaultdict
@@ -227,6 +227,10 @@ def count(
     asked = earning.boosts_of(account_id=account_id, worths=worths, current=rules, now=now)
     asked += earning.gifts_of(account_id=account_id, current=rules, now=now, persona_ids=persona_ids)
     boosts = _boosts(account_id, asked, persona_ids)
+    falls = [move for many in moves.values() for _, _, move in many] + [
+        move for many in boosts.values() for move in many
+    ]
+    lapsed = _lapsed(account_id, persona_ids, {move.own for move in falls if move.points < 0 and move.own}, now)
     for persona_id in persona_ids:
         mine = [
             _Lot(
@@ -238,11 +242,12 @@ def count(
             for lot in lots.lots.get(persona_id, ())
         ]
         by_time = sorted(moves.get(persona_id, ()), key=lambda one: one[:2])
-        into.add(persona_id, _play(mine, [*(move for _, _, move in by_time), *boosts.get(persona_id, ())], now))
+        played = [*(move for _, _, move in by_time), *boosts.get(persona_id, ())]
+        into.add(persona_id, _play(mine, played, lapsed.get(persona_id, {}), now))
     into.trim()
 
 
-def _play(lots: list[_Lot], moves: Sequence[_Move], now: datetime) -> Outcome:
+def _play(lots: list[_Lot], moves: Sequence[_Move], lapsed: dict[str, Decimal], now: datetime) -> Outcome:
     one = Outcome(before=sum((lot.left for lot in lots), Decimal(0)))
     newest = max((lot.place[1] for lot in lots), default=0)
     for move in moves:
@@ -253,18 +258,61 @@ def _play(lots: list[_Lot], moves: Sequence[_Move], now: datetime) -> Outcome:
                 lots.append(_Lot((move.posted_end or _NEVER, newest), move.source, comes, move.expires_at))
             continue
         wanted = -move.points
+        gone = lapsed.get(move.own, Decimal(0))
         for lot in sorted(lots, key=lambda lot: (lot.source != move.own, lot.place)):
+            if lot.source != move.own:
+                wanted, gone = wanted - min(gone, wanted), Decimal(0)
             taken = min(lot.left, wanted)
             lot.left -= taken
             wanted -= taken
             if not wanted:
                 break
+        wanted -= min(gone, wanted)
         if wanted and not move.forgiving:
             one.short += wanted
             one.shortfalls += 1
     one.expiring = sum((lot.left for lot in lots if lot.expires_at and lot.expires_at <= now), Decimal(0))
     one.after = sum((lot.left for lot in lots), Decimal(0)) - one.expiring
     return one
+
+
+def _lapsed(
+    account_id: int, persona_ids: Sequence[int], sources: set[str], now: datetime
+) -> dict[int, dict[str, Decimal]]:
+    """What expired of the points of these sources, by persona; what is due counts as expired."""
+    found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+    if not sources:
+        return found
+    sales = [int(source.removeprefix("sale:")) for source in sources if source.startswith("sale:")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """WITH RECURSIVE own AS (
+                   SELECT f.source, l.id FROM (
+                       SELECT 'sale:' || sale_id AS source, id FROM loyalty_entry
+                       WHERE account_id = %(account)s AND kind = 'earn' AND sale_id = ANY(%(sales)s)
+                       UNION ALL
+                       SELECT key, id FROM loyalty_entry WHERE account_id = %(account)s AND key = ANY(%(keys)s)
+                   ) f JOIN loyalty_lot l ON l.entry_id = f.id
+                   UNION ALL
+                   SELECT own.source, c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
+               )
+               SELECT l.persona_id, own.source,
+                      sum(CASE WHEN l.open AND l.expires_at <= %(now)s THEN l.remaining ELSE 0 END
+                          + coalesce((
+                              SELECT -sum(d.points) FROM loyalty_draw d JOIN loyalty_entry e ON e.id = d.entry_id
+                              WHERE d.lot_id = l.id AND e.kind = 'expire'), 0))
+               FROM own JOIN loyalty_lot l ON l.id = own.id WHERE l.persona_id = ANY(%(people)s) GROUP BY 1, 2""",
+            {
+                "account": account_id,
+                "sales": sales,
+                "keys": [source for source in sources if not source.startswith("sale:")],
+                "people": list(persona_ids),
+                "now": now,
+            },
+        )
+        for persona_id, source, points in cursor.fetchall():
+            found[persona_id][source] = points
+    return found
 
 
 def _missing(account_id: int, persona_ids: Sequence[int]) -> dict[int, Decimal]:

@@ -226,6 +226,7 @@ _WHY = {
     "forward": "Points given back went on to where this person's points are.",
     "collect": "Taken for points that could not be taken back before.",
     "uncollect": "Given back with its redemption: it had been taken for what was missing.",
+    "unexpired": "Had expired, and is taken as what it came with is worth less now: counted back first.",
     "erased": "Removed on request: the points were forfeited.",
     "settled_again": "The sale came late, with the discount: the points are taken after all.",
 }

@@ -1,6 +1,8 @@
-"""What had been refunded when somebody looked: more of it opens the case again."""
+"""What had been refunded when somebody looked: more of it opens the case again. A fall takes back what expired first."""
 
 from django.db import migrations, models
+
+from loyalty.sql import LEDGER, reload
 
 
 class Migration(migrations.Migration):
@@ -17,4 +19,5 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
+        reload(*LEDGER),
     ]

@@ -8,10 +8,14 @@ DECLARE
     v_entry bigint;
     v_short record;
     v_netted numeric;
+    v_own bigint[];
 BEGIN
     o_points := p_points;
     o_short := 0;
     IF p_points < 0 THEN
+        v_own := loyalty_sale_lots(p_sale, p_persona);
+        PERFORM loyalty_unexpire(p_account, p_persona, v_own, -p_points, 'unexpire:' || p_sale || ':' || p_n, p_sale,
+                                 p_cause_at, p_now);
         SELECT -least(balance, -p_points) INTO STRICT o_points FROM loyalty_wallet WHERE persona_id = p_persona;
         o_short := o_points - p_points;
     ELSE
@@ -40,7 +44,7 @@ BEGIN
         INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, expires_at, created_at)
         VALUES (p_account, p_persona, v_entry, 'earn', o_points, o_points, p_expires_at, p_now);
     ELSIF o_points < 0 THEN
-        PERFORM loyalty_take(p_account, p_persona, v_entry, -o_points, loyalty_sale_lots(p_sale, p_persona));
+        PERFORM loyalty_take(p_account, p_persona, v_entry, -o_points, v_own);
     END IF;
     IF o_short > 0 THEN
         INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, sale_id, state, at)
@@ -89,6 +93,19 @@ BEGIN
         END IF;
         v_key := v_state.modifier_id || ':' || v_state.persona_id || ':' || v_state.posts;
         v_missing := 0;
+        v_lots := NULL;
+        IF v_boost.points = 0 AND v_points < 0 THEN
+            WITH RECURSIVE own AS (
+                SELECT l.id FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id
+                WHERE e.account_id = p_account
+                  AND e.key = 'boost:' || v_state.modifier_id || ':' || v_state.persona_id || ':' || (v_state.posts - 1)
+                UNION ALL
+                SELECT c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
+            )
+            SELECT array_agg(id ORDER BY id) INTO v_lots FROM own;
+            PERFORM loyalty_unexpire(p_account, v_boost.persona, v_lots, -v_points, 'unexpire:boost:' || v_key,
+                                     v_boost.sale, v_boost.cause_at, p_now);
+        END IF;
         IF v_points < 0 THEN
             SELECT -v_points - least(balance, -v_points) INTO STRICT v_missing FROM loyalty_wallet
             WHERE persona_id = v_boost.persona;
@@ -107,14 +124,6 @@ BEGIN
             INSERT INTO loyalty_lot (account_id, persona_id, entry_id, kind, points, remaining, expires_at, created_at)
             VALUES (p_account, v_boost.persona, v_entry, 'boost', v_points, v_points, v_boost.expires_at, p_now);
         ELSIF v_points < 0 THEN
-            WITH RECURSIVE own AS (
-                SELECT l.id FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id
-                WHERE e.account_id = p_account
-                  AND e.key = 'boost:' || v_state.modifier_id || ':' || v_state.persona_id || ':' || (v_state.posts - 1)
-                UNION ALL
-                SELECT c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
-            )
-            SELECT array_agg(id ORDER BY id) INTO v_lots FROM own;
             PERFORM loyalty_take(p_account, v_boost.persona, v_entry, -v_points, v_lots);
         END IF;
         -- Taking a gift back may find too little; a boost that takes is simply capped.

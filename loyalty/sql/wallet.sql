@@ -120,7 +120,7 @@ BEGIN
     RETURN v_entry;
 END $$;
 
--- The open lots of a wallet that a sale's points lie in: its own, and those they moved into with a merge.
+-- The lots of a wallet that a sale's points lie or lay in: its own, and those they moved into with a merge.
 CREATE OR REPLACE FUNCTION loyalty_sale_lots(p_sale bigint, p_persona bigint) RETURNS bigint[] LANGUAGE sql STABLE AS $$
     WITH RECURSIVE own AS (
         SELECT l.id FROM loyalty_entry e JOIN loyalty_lot l ON l.entry_id = e.id WHERE e.sale_id = p_sale AND e.kind = 'earn'
@@ -128,8 +128,49 @@ CREATE OR REPLACE FUNCTION loyalty_sale_lots(p_sale bigint, p_persona bigint) RE
         SELECT c.id FROM own JOIN loyalty_lot c ON c.from_lot_id = own.id
     )
     SELECT array_agg(l.id ORDER BY l.expires_at, l.id)
-    FROM own JOIN loyalty_lot l ON l.id = own.id WHERE l.persona_id = p_persona AND l.open
+    FROM own JOIN loyalty_lot l ON l.id = own.id WHERE l.persona_id = p_persona
 $$;
+
+-- Points are about to be taken from these lots of a locked wallet, more than they hold. What expired of them comes back
+-- first, in a line of its own: who lost points on their day does not lose others in their place. Answers how many.
+CREATE OR REPLACE FUNCTION loyalty_unexpire(
+    p_account bigint, p_persona bigint, p_lots bigint[], p_wanted numeric, p_key text, p_sale bigint,
+    p_cause_at timestamptz, p_now timestamptz
+) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+    v_wanted numeric;
+    v_lots bigint[];
+    v_points numeric[];
+    v_back numeric;
+    v_entry bigint;
+BEGIN
+    SELECT p_wanted - coalesce(sum(remaining), 0) INTO v_wanted FROM loyalty_lot
+    WHERE id = ANY (p_lots) AND persona_id = p_persona;
+    IF v_wanted <= 0 THEN
+        RETURN 0;
+    END IF;
+    WITH gone AS (
+        SELECT l.id, -sum(d.points) AS points
+        FROM loyalty_lot l JOIN loyalty_draw d ON d.lot_id = l.id JOIN loyalty_entry e ON e.id = d.entry_id
+        WHERE l.id = ANY (p_lots) AND l.persona_id = p_persona AND e.kind = 'expire'
+        GROUP BY l.id HAVING sum(d.points) < 0
+    ), line AS (
+        SELECT id, points, sum(points) OVER (ORDER BY id) - points AS before FROM gone
+    )
+    SELECT array_agg(id ORDER BY id), array_agg(least(points, v_wanted - before) ORDER BY id),
+           sum(least(points, v_wanted - before))
+    INTO v_lots, v_points, v_back FROM line WHERE before < v_wanted;
+    IF v_back IS NULL THEN
+        RETURN 0;
+    END IF;
+    v_entry := loyalty_post(p_account, p_persona, 'expire', v_back, p_key, p_sale, NULL, NULL, '', '{"why": "unexpired"}',
+                            p_cause_at, p_now);
+    UPDATE loyalty_lot l SET remaining = l.remaining + t.points
+    FROM unnest(v_lots, v_points) AS t (lot, points) WHERE l.id = t.lot;
+    INSERT INTO loyalty_draw (account_id, entry_id, lot_id, points)
+    SELECT p_account, v_entry, t.lot, t.points FROM unnest(v_lots, v_points) AS t (lot, points) ORDER BY t.lot;
+    RETURN v_back;
+END $$;
 
 -- Take points from the open lots of a locked wallet: the lots that are named first, in their order, then those that
 -- expire first, then the oldest. Draws are written in the order of taking.

@@ -123,7 +123,8 @@ class World:
         return [lot.expires_at.astimezone(self.zone).date().isoformat() if lot.expires_at else "" for lot in lots]
 
     def expired(self) -> Decimal:
-        return -sum(Entry.unscoped.filter(account=self.account, kind="expire").values_list("points", flat=True))
+        ended = Entry.unscoped.filter(account=self.account, kind="expire", points__lt=0)  # above 0: counted back
+        return -sum(ended.values_list("points", flat=True))
 
     def short(self) -> Decimal:
         rows = Shortfall.unscoped.filter(account=self.account)

@@ -18,6 +18,7 @@ class Lot:
     own: int | None = None  # the sale whose earned points these are, through every move
     parent: "Lot | None" = None
     astray_after: "Merge | None" = None  # it came by this merge
+    expired: int = 0
 
     def order(self) -> tuple:
         return self.expires is None, self.expires or 0, self.number
@@ -93,7 +94,7 @@ class Model:
     def expire(self, persona: int, hour: int) -> int:
         due = [lot for lot in self.of(persona) if lot.left and lot.expires is not None and lot.expires <= hour]
         for lot in due:
-            lot.left = 0
+            lot.expired, lot.left = lot.expired + lot.left, 0
         self.entries[persona] += len(due)
         return len(due)
 
@@ -118,6 +119,16 @@ class Model:
         assert points == 0
         self.entries[persona] += 1
         return taken
+
+    def unexpire(self, persona: int, lots: list[Lot], wanted: int) -> None:
+        """What expired of these comes back before more is taken of them than they hold."""
+        lots = [lot for lot in lots if lot.owner == persona]
+        wanted -= sum(lot.left for lot in lots)
+        came = 0
+        for lot in sorted(lots, key=lambda one: one.number):
+            part = min(lot.expired, max(wanted - came, 0))
+            lot.expired, lot.left, came = lot.expired - part, lot.left + part, came + part
+        self.entries[persona] += came > 0
 
     def move(self, origin: int, to: int, lots: list[Lot], merge: Merge, *, home: bool = False) -> int:
         """`home`: by a split, so the lots that are opened lie where they belong."""
@@ -177,9 +188,10 @@ class Model:
             if points:
                 self.credit(persona, points, expires, "earn", sale=sale, own=sale)
             return
+        own = sorted((lot for lot in self.of(persona) if lot.own == sale), key=Lot.order)
+        self.unexpire(persona, own, -points)
         there = min(self.balance(persona), -points)
         if there:
-            own = sorted((lot for lot in self.of(persona) if lot.own == sale), key=Lot.order)
             self.debit(persona, there, own)
         if -points > there:
             self.shorts.append(Short(persona, -points - there, sale))
@@ -217,6 +229,7 @@ class Model:
         if given < 0:
             self.credit(persona, -given, expires, "boost", sale=sale)
         elif given > 0:
+            self.unexpire(persona, self.family(lot), given)
             there = min(self.balance(persona), given)
             if there:
                 self.debit(persona, there, sorted(self.family(lot), key=lambda one: one.number))

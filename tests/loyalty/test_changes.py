@@ -218,10 +218,24 @@ def blocked_from_a_gift(world) -> dict:
     return {"blocked": {"remove": [PHONES["ada"]]}}
 
 
+def swept(world, asked: dict) -> dict:
+    """What is due has expired, before anybody asks."""
+    world.apply(programme={"expire_days": "95"})
+    ledger.expire_due(now=timezone.now())
+    assert world.expired() > 100
+    return asked
+
+
 MOVES = {
     "enabled": ({}, lambda w: paused(w)),
     "points_per_100": ({}, lambda w: {"programme": {"points_per_100": "133.33"}}),
     "points_per_100, down": ({}, lambda w: {"programme": {"points_per_100": "1"}}),
+    "points_per_100, down, with points that have expired": (
+        {}, lambda w: swept(w, {"programme": {"points_per_100": "40"}}),
+    ),
+    "blocked, with points that have expired": (
+        {}, lambda w: swept(w, {"blocked": {"add": [{"phone": PHONES["ada"], "note": ""}]}}),
+    ),
     "points_per_order": ({}, lambda w: {"programme": {"points_per_order": "12.5"}}),
     "max_visits_per_day": ({"points_per_order": 10}, lambda w: {"programme": {"max_visits_per_day": "1"}}),
     "accrual_start": ({}, lambda w: {"programme": {"accrual_start": w.date(-65)}}),

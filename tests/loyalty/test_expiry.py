@@ -1,5 +1,6 @@
 """Points that end: each on its own day, told before, never below zero; and what a till does on that very day."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -280,3 +281,37 @@ def test_lots_of_a_merged_shopper_follow_a_changed_expiry_also_after_a_split():
     assert Merge.unscoped.get().split_at
     ledger.revert(account_id=account, redemption_public_id=taken.redemption_id, now=timezone.now())
     assert (world.points("dee"), world.ends("dee")) == (100, [""]) and world.sound() == []
+
+
+class TestWorthLessAfterItsPointsExpired:
+    """Points that ended on their day are not taken a second time, out of somebody's other points."""
+
+    def test_fault_6_4_a_sale_falls_and_rises_again(self):
+        shop = Shop(points=0)
+        ids = {"account_id": shop.account.pk}
+        [sold] = make_sales(shop.account, 1)
+
+        def settle(points, at):
+            goal = target(sold, shop.ada.pk, points)
+            ledger.settle_sales(**ids, targets=[replace(goal, expires_at=NOW + HOUR)], now=at)
+
+        settle(100, NOW)
+        shop.give(50)
+        assert ledger.expire_due(now=NOW + HOUR) == 1
+        settle(40, NOW + 2 * HOUR)
+        assert lines(shop.ada)[2:] == [("expire", -100), ("expire", 60), ("earn", -60)]
+        settle(0, NOW + 2 * HOUR)
+        assert lines(shop.ada)[5:] == [("expire", 40), ("earn", -40)]
+        settle(100, NOW + 3 * HOUR)  # and what it earns again ended long ago
+        ledger.expire_due(now=NOW + 3 * HOUR)
+        settle(30, NOW + 4 * HOUR)
+        assert shop.points() == 50 and not Shortfall.unscoped.exists() and sound(shop.account) == []
+
+    def test_what_was_spent_before_is_not_there_still(self):
+        shop = Shop(points=0)
+        [sold] = make_sales(shop.account, 1)
+        goal = replace(target(sold, shop.ada.pk, 150), expires_at=NOW + 2 * HOUR)
+        ledger.settle_sales(account_id=shop.account.pk, targets=[goal], now=NOW)
+        shop.redeem(order="T", now=NOW + HOUR)  # 100 of it; 50 expire
+        ledger.settle_sales(account_id=shop.account.pk, targets=[replace(goal, target=Decimal(0))], now=NOW + 3 * HOUR)
+        assert Shortfall.unscoped.get().points == 100 and shop.points() == 0 and sound(shop.account) == []
