@@ -84,11 +84,11 @@ BEGIN
         SELECT k.account_id, k.persona_id, 'expire', -k.remaining, w.balance - k.running, k.key, '', '{}', k.expires_at, p_now
         FROM keyed k JOIN loyalty_wallet w ON w.persona_id = k.persona_id AND w.persona_id = ANY (p_personas)
         ORDER BY k.persona_id, k.expires_at, k.id
-        RETURNING id, account_id, key
+        RETURNING id, account_id, key, points
     ), drawn AS (
+        -- The key names the lot: joined with the lots again, each of a batch would be held against all others.
         INSERT INTO loyalty_draw (account_id, entry_id, lot_id, points)
-        SELECT k.account_id, p.id, k.id, -k.remaining FROM posted p JOIN keyed k ON k.key = p.key
-        ORDER BY p.id
+        SELECT account_id, id, split_part(key, ':', 2)::bigint, points FROM posted ORDER BY id
     ), emptied AS (
         UPDATE loyalty_lot l SET remaining = l.remaining - due.remaining FROM due WHERE l.id = due.id
     ), paid AS (
