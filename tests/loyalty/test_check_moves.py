@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import audits, closes, consent, ledger, messages, seals
@@ -18,6 +17,7 @@ from tests.records import customer, land_customers, make_origin, the_customer
 from ..factories import make_discount
 from .ledger_sales import make_sales, target
 from .people_at_till import DAY, HOUR, NOW, Shop
+from .planting import plant
 from .test_check_ledger import CORRUPTIONS
 from .test_erasure_rules import PLANTED as REMOVED
 
@@ -145,14 +145,7 @@ PLANTED = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_it_is_found_by_its_rule_and_by_no_other(house, planted):
     sql, rules = PLANTED[planted]
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        for table in ("entry", "lot", "draw", "consentstate", "consentline"):
-            cursor.execute(f"ALTER TABLE loyalty_{table} DISABLE TRIGGER USER")
-        for statement in sql.format(**house).split(";"):
-            cursor.execute(statement)
-        assert cursor.rowcount > 0, "nothing was planted"
-    found = audits.violations()
+    found = plant(sql, house, past=("entry", "lot", "draw", "consentstate", "consentline"))
     assert {violation.rule.name for violation in found} == rules
     assert all(violation.examples and violation.rule.promise for violation in found)
 

@@ -1,10 +1,10 @@
 """`check_ledger` finds each thing that a removed person may not have, planted behind the erasure's back."""
 
 import pytest
-from django.db import connection
 
 from loyalty import audits
 
+from .planting import plant
 from .removed import Somebody
 
 pytestmark = pytest.mark.django_db
@@ -95,14 +95,7 @@ def removed():
 @pytest.mark.parametrize("planted", PLANTED)
 def test_what_a_removed_person_may_not_have_is_found_and_named(removed, planted):
     sql, rules = PLANTED[planted]
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        for table in ("entry", "lot", "consentline", "redemption"):
-            cursor.execute(f"ALTER TABLE loyalty_{table} DISABLE TRIGGER USER")
-        for statement in sql.format(**removed).split(";"):
-            cursor.execute(statement)
-        assert cursor.rowcount > 0, "nothing was planted"
-    found = audits.violations()
+    found = plant(sql, removed, past=("entry", "lot", "consentline", "redemption"))
     assert {violation.rule.name for violation in found} == rules
     assert all(violation.examples for violation in found)
 

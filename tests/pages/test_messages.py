@@ -1,5 +1,8 @@
 """The double opt-in as staff see it: asked on the shopper's page, answered on the outbox page where no carrier is."""
 
+import csv
+import io
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
@@ -102,3 +105,22 @@ def test_another_companys_message(owner, account):
     message = asked(owner, account)
     owner.force_login(make_user(make_account("Elsewhere")))
     assert "cannot be answered here" in answer(owner, message, "YES") and state(account) == "requested"
+
+
+def test_the_journal_as_a_table_for_whoever_has_to_show_it(owner, account):
+    for address, wording in ((PHONE, "=1+1"), ("ada@shop.test", "+1 more, please")):
+        channel = "email" if "@" in address else "sms"
+        consent.record(
+            account_id=account.pk, channel=channel, address=address, act="opt_in", source="form", wording=wording,
+            now=timezone.now(),
+        )  # fmt: skip
+    consent.record(
+        account_id=make_account("Other").pk, channel="sms", address="+16045550143", act="opt_in", source="form",
+        now=timezone.now(),
+    )  # fmt: skip
+    answer = owner.get(reverse("admin:loyalty_consentline_export"))
+    assert answer["Content-Disposition"] == 'attachment; filename="consent.csv"'
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    assert [(row["channel"], row["address"], row["act"], row["wording"]) for row in rows] == [
+        ("sms", PHONE, "opt_in", "'=1+1"), ("email", "ada@shop.test", "opt_in", "'+1 more, please"),
+    ]  # fmt: skip

@@ -18,12 +18,12 @@ Each stream's lines are sorted, joined by newlines and hashed (SHA-256, UTF-8). 
 - locations: merchant id, name, time zone
 """
 
-import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from integrations.sandbox.clover.merchant import Merchant
+from integrations.sandbox.sums import summed
 
 
 def instant(ms: int) -> str:
@@ -103,10 +103,4 @@ def state(merchants: Iterable[Merchant], *, rows: bool) -> dict[str, Any]:
             f"{row.id}|{one.id}|{row.fields['name']}|{row.fields['role']}" for row in gone if not row.gone
         ]
         streams["locations"].append(f"{one.id}|{one.name}|{one.properties.fields['timezone']}")
-    answer: dict[str, Any] = {}
-    for name, lines in streams.items():
-        lines.sort()
-        answer[name] = {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
-        if rows:
-            answer[name]["rows"] = lines
-    return answer
+    return summed(streams, rows=rows)

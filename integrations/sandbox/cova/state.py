@@ -10,12 +10,12 @@ Each stream's lines are sorted, joined by newlines and hashed (SHA-256, UTF-8). 
 - locations: id, name, `Active` or `Inactive`, Windows time zone name
 """
 
-import hashlib
 from typing import Any
 
 from integrations.sandbox.cova.customers import Customer, Register
 from integrations.sandbox.cova.invoices import Book, Invoice, minute_text
 from integrations.sandbox.cova.shop import Shop
+from integrations.sandbox.sums import summed
 
 
 def customer_line(customer: Customer) -> str:
@@ -48,10 +48,4 @@ def state(shop: Shop, register: Register, book: Book, *, rows: bool) -> dict[str
             for place in shop.locations.values()
         ],
     }
-    answer: dict[str, Any] = {}
-    for name, lines in streams.items():
-        lines.sort()
-        answer[name] = {"count": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
-        if rows:
-            answer[name]["rows"] = lines
-    return answer
+    return summed(streams, rows=rows)
