@@ -5,7 +5,7 @@ from datetime import datetime
 
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import ingest, matching
+from loyalty import ingest, matching, rules
 
 
 class LoyaltySink:
@@ -27,6 +27,33 @@ class LoyaltySink:
         if not customers:
             return set()
         return ingest.customers_with_open_redemptions(origin_id=origin_id, customers=sorted(customers))
+
+    def programme(self, *, account_id: int) -> services.ProgrammeFacts:
+        found = rules.of(account_id)
+        if found is None:
+            return services.ProgrammeFacts()
+        return services.ProgrammeFacts(engine=found.engine, accrual_start=found.accrual_start, on=found.enabled)
+
+    def preview(self, *, change_id: int, now: datetime) -> None:
+        raise NotImplementedError
+
+    def apply(self, *, change_id: int, now: datetime) -> None:
+        raise NotImplementedError
+
+    def stop(self, *, change_id: int, now: datetime) -> None:
+        raise NotImplementedError
+
+    def resume(self, *, change_id: int, now: datetime) -> None:
+        raise NotImplementedError
+
+    def wanted_in_pos(self, *, write_id: int) -> bool:
+        raise NotImplementedError
+
+    def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
+        raise NotImplementedError
+
+    def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
+        raise NotImplementedError
 
 
 def install() -> None:

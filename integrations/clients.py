@@ -6,6 +6,7 @@ from django.conf import settings
 
 from .kit.card import Card
 from .kit.client import Client
+from .kit.errors import Frozen
 from .kit.limits import Limiter
 from .models import Credential, CredentialState
 
@@ -33,6 +34,9 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
     `fresh` logs in anew, for a kept token proves no password, and leaves the new token on the object only: values that
     are being tried must not touch the ones that work.
     """
+
+    if credential.frozen_at or credential.connection.frozen_at:
+        raise Frozen(f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing.")
 
     def save_token(token: dict[str, Any]) -> None:
         if fresh:

@@ -5,7 +5,7 @@ writes nothing. Pulled, pushed and uploaded rows all come through here.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,7 +15,17 @@ from aiqsync.accounts.statistics import loaded
 
 from . import suppression
 from .digests import paper_id
-from .kit.records import CustomerRecord, LineRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from .kit.records import (
+    BalanceRecord,
+    CustomerRecord,
+    LineRecord,
+    LocationRecord,
+    PricingGroupRecord,
+    ProductRecord,
+    SaleRecord,
+    StockRecord,
+    TermRecord,
+)
 
 
 @dataclass
@@ -27,6 +37,13 @@ class Landed:
     changed: list[int] = field(default_factory=list)
     unchanged: int = 0
     people: list[int] = field(default_factory=list)  # customers of whom sales told something new
+
+    def add(self, other: "Landed") -> None:
+        self.read += other.read
+        self.unchanged += other.unchanged
+        self.new += other.new
+        self.changed += other.changed
+        self.people += other.people
 
     @property
     def touched(self) -> list[int]:
@@ -48,6 +65,12 @@ _SALE = """external_id text, kind text, number text, receipt text, original_id t
     discount_cents bigint, tax_cents bigint, total_cents bigint, net_cents bigint, payments text, discounts jsonb,
     has_details boolean, currency text, line_count int, lines_digest text"""
 
+_PRODUCT = """external_id text, sku text, name text, category text, brand text, unit text, price_cents bigint,
+    cost_cents bigint, tracks_stock boolean, active boolean"""
+_TERM = "external_id text, kind text, name text, active boolean"
+_STOCK = "external_id text, product_id text, location_external text, quantity numeric(14,4)"
+_BALANCE = "external_id text, points numeric(14,2), location_external text"
+
 _TYPES = ("", "medical", "recreational")
 
 # The widths of our columns: a longer text is cut here, once, instead of refusing the row in the database.
@@ -56,6 +79,8 @@ _WIDTHS: dict[str, dict[str, int]] = {
                  "state": 20, "postal_code": 20, "country": 2},
     "location": {"name": 200, "street": 200, "city": 100, "state": 20, "postal_code": 20, "country": 2, "phone": 60},
     "pricinggroup": {"name": 200, "description": 500},
+    "product": {"sku": 100, "name": 300, "category": 200, "brand": 200, "unit": 10},
+    "term": {"name": 200},
     "sale": {"number": 60, "receipt": 60, "employee_id": 60, "employee_name": 200, "payments": 200, "currency": 3},
 }  # fmt: skip
 
@@ -188,6 +213,59 @@ def pricing_groups(*, account_id: int, origin_id: int, records: Sequence[Pricing
         landed = _upsert(
             cursor, what="pricinggroup", columns=_PRICING_GROUP, account_id=account_id, origin_id=origin_id
         )
+    return _count(landed, len(records))
+
+
+def products(*, account_id: int, origin_id: int, records: Sequence[ProductRecord]) -> Landed:
+    """Land products."""
+    return _plain("product", _PRODUCT, account_id, origin_id, records)
+
+
+def terms(*, account_id: int, origin_id: int, records: Sequence[TermRecord]) -> Landed:
+    """Land the POS's words."""
+    return _plain("term", _TERM, account_id, origin_id, records)
+
+
+def _plain(what: str, columns: str, account_id: int, origin_id: int, records: Sequence) -> Landed:
+    with connection.cursor() as cursor:
+        _copy(cursor, f"land_{what}", columns, _last_of_each(records))
+        landed = _upsert(cursor, what=what, columns=columns, account_id=account_id, origin_id=origin_id)
+    return _count(landed, len(records))
+
+
+def stock(*, account_id: int, origin_id: int, records: Sequence[StockRecord]) -> Landed:
+    """Land stock levels. A level is the POS's word and replaces ours."""
+    return _placed("stock", _STOCK, "product_id, quantity", account_id, origin_id, records)
+
+
+def balances(*, account_id: int, origin_id: int, records: Sequence[BalanceRecord]) -> Landed:
+    """Land the POS's own loyalty balances; a balance that is the same writes nothing."""
+    return _placed("customerbalance", _BALANCE, "points", account_id, origin_id, records)
+
+
+def _placed(what: str, columns: str, values: str, account_id: int, origin_id: int, records: Sequence) -> Landed:
+    """Rows that name a place by the vendor's id; one nobody has told us of yet stays empty."""
+    names = [name.strip() for name in values.split(",")]
+    table, temp = f"integrations_{what}", f"land_{what}"
+    own = ", ".join(f"l.{n}" for n in names)
+    with connection.cursor() as cursor:
+        _copy(cursor, temp, columns, _last_of_each(records))
+        changed = " OR ".join(f"t.{n} IS DISTINCT FROM excluded.{n}" for n in [*names, "location_id"])
+        cursor.execute(
+            f"""INSERT INTO {table} AS t (account_id, origin_id, external_id, location_id, {values}, changed_at)
+                SELECT %s, %s, l.external_id, loc.id, {own}, now()
+                FROM {temp} l
+                LEFT JOIN integrations_location loc ON loc.origin_id = %s AND loc.external_id = l.location_external
+                ORDER BY l.external_id
+                ON CONFLICT (origin_id, external_id) DO UPDATE
+                SET {", ".join(f"{n} = excluded.{n}" for n in [*names, "location_id"])}, changed_at = now()
+                WHERE {changed}
+                RETURNING id, xmax = 0""",
+            [account_id, origin_id, origin_id],
+        )
+        landed = Landed()
+        for pk, inserted in cursor.fetchall():
+            (landed.new if inserted else landed.changed).append(pk)
     return _count(landed, len(records))
 
 
@@ -329,3 +407,15 @@ def lock_origin(origin_id: int) -> None:
     """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
+
+
+LAND: dict[type, Callable[..., Landed]] = {
+    CustomerRecord: customers,
+    SaleRecord: sales,
+    LocationRecord: locations,
+    PricingGroupRecord: pricing_groups,
+    ProductRecord: products,
+    StockRecord: stock,
+    TermRecord: terms,
+    BalanceRecord: balances,
+}

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,22 +17,21 @@ from uuid import uuid4
 
 import psycopg
 from django.conf import settings
-from django.db import DatabaseError, DataError, OperationalError, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Least, Now
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from aiqsync.accounts.models import Account
 
-from . import landing, registry
+from . import arrivals, card_settings, landing, registry
 from .clients import client_for
 from .kit.card import Card
 from .kit.errors import BadCredentials, BadRow, NotFound, TryLater, UnexpectedAnswer, VendorError
-from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from .kit.records import SaleRecord
 from .kit.streams import Context, Page, Stream
 from .models import Credential, CredentialState, RunStatus, StreamState, SyncRun
-from .sink import Batch, LandAgain, sink
+from .sink import sink
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +44,6 @@ ROWS_TOGETHER = 500
 SECONDS_TOGETHER = 1.0
 BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
 OWN_FAULT_BACK_OFF_S = 900
-
-
-# A value that no column holds. COPY raises psycopg's own errors, statements raise Django's.
-UNFIT = (DataError, psycopg.DataError, UnicodeError)
 
 
 class LostLease(Exception):
@@ -113,7 +108,7 @@ class Pull:
             )
             if self.stream.per_location
             else (),
-            settings=self.credential.connection.settings,
+            settings=card_settings.settings_of(self.credential.connection),
             history_days=settings.HISTORY_DAYS,
             region=self.account.country,
             currency=self.account.currency,
@@ -253,58 +248,31 @@ class Pull:
         """A part of a page; a row that the database cannot hold is found and refused, the others land."""
         try:
             self._save_together(records, refused, page, count)
-        except UNFIT:
+        except arrivals.UNFIT:
             for record in records:
                 try:
                     self._save_together([record], [], None, 0)
-                except UNFIT:
+                except arrivals.UNFIT:
                     self._bad.add(record.external_id)
-                    why = "A number or a text in this row is out of bounds."
-                    refused = [*refused, self._refusal({"Id": record.external_id}, why, record.external_id)]
+                    row = {"Id": record.external_id}
+                    refused = [*refused, self._refusal(row, arrivals.OUT_OF_BOUNDS, record.external_id)]
             self._save_together([], refused, page, count)
 
     def _save_together(self, records: list[Any], refused: list, page: Page | None, count: int) -> None:
         """One part of a page, in one transaction with the proof that the run is still ours."""
-        for attempt in range(4):
-            try:
-                with transaction.atomic():
-                    landed = self._land(records, refused)
-                    self._save_progress(landed, len(records), len(refused), page, count)
-                break
-            except LandAgain as again:
-                if attempt == 3:
-                    raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
-            except (OperationalError, DeadlockDetected, SerializationFailure) as error:
-                # Two transactions waited for each other, or people were merged meanwhile: the page is landed again.
-                if attempt == 3 or not isinstance(error.__cause__ or error, (DeadlockDetected, SerializationFailure)):
-                    raise
+
+        def save() -> None:
+            landed = arrivals.arrive(
+                account_id=self.account.pk, origin_id=self.credential.origin_id, stream=self.stream.name,
+                record=self.stream.record, records=records, refused=refused, now=timezone.now(),
+                region=self.account.country, bad=self._bad, seconds=self.seconds,
+            )  # fmt: skip
+            self._save_progress(landed, len(records), len(refused), page, count)
+
+        arrivals.in_one_go(save)
         self.renewed = time.monotonic()
         if self.report:
             self.report(self.run)
-
-    def _land(self, records: Sequence[Any], refused: list) -> landing.Landed:
-        account_id, origin_id = self.account.pk, self.credential.origin_id
-        # Pages of one origin land one after the other: a sale and its customer, landed at the same moment, would each
-        # not see the other, and nobody would join them.
-        landing.lock_origin(origin_id)
-        started = time.monotonic()
-        landed = _LAND[self.stream.record](account_id=account_id, origin_id=origin_id, records=records)
-        now = timezone.now()
-        if refused:
-            landing.refuse(
-                account_id=account_id, origin_id=origin_id, stream=self.stream.name, rows=refused, now=now,
-                region=self.account.country,
-            )  # fmt: skip
-        if good := [r.external_id for r in records if r.external_id not in self._bad]:
-            landing.solve(origin_id=origin_id, stream=self.stream.name, now=now, external_ids=good)
-        self._timed("land", started)
-        started = time.monotonic()
-        if landed.people:  # who they are comes before what they bought
-            sink().landed(Batch(account_id, origin_id, CustomerRecord, [], landed.people, now))
-        if landed.touched:
-            sink().landed(Batch(account_id, origin_id, self.stream.record, landed.new, landed.changed, now))
-        self._timed("points", started)
-        return landed
 
     def _save_progress(self, landed: landing.Landed, read: int, refused: int, page: Page | None, count: int) -> None:
         run = self.run
@@ -342,14 +310,6 @@ class OutOfTime(Exception):
     """The slice is over inside a page: its parts are landed, its cursor is not moved, the next slice reads it again."""
 
 
-_LAND: dict[type, Callable[..., landing.Landed]] = {
-    CustomerRecord: landing.customers,
-    SaleRecord: landing.sales,
-    LocationRecord: landing.locations,
-    PricingGroupRecord: landing.pricing_groups,
-}
-
-
 def _redacted(row: Any, keys: frozenset[str]) -> Any:
     if isinstance(row, dict):
         return {k: ("…" if k in keys else _redacted(v, keys)) for k, v in row.items()}
@@ -379,6 +339,9 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
                 StreamState.unscoped.filter(pk=run.stream_id).update(cursor={})
     if run.stream.credential.state != CredentialState.CONNECTED:
         _finish(run, token, RunStatus.STOPPED, message="The credential is not connected.")
+        return False
+    if run.stream.credential.frozen_at or run.stream.credential.connection.frozen_at:
+        _finish(run, token, RunStatus.STOPPED, message="Frozen.")
         return False
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:

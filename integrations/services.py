@@ -1,7 +1,7 @@
 """What the floors above may ask of integrations: connect, sync, stop, and the seam through which rows come up."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,26 @@ from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
 from . import landing, registry
+from .arrivals import arrive, arrive_safely
+from .card_settings import (
+    Effective,
+    Saved,
+    confirm,
+    credential_settings,
+    dismiss,
+    effective,
+    facts_of,
+    freeze,
+    go_on,
+    halt,
+    judged,
+    mirroring,
+    origin_of,
+    save_credential_settings,
+    save_settings,
+    settings_of,
+    unfreeze,
+)
 from .clients import client_for
 from .kit.card import Card, Verified
 from .kit.errors import BadCredentials, VendorError
@@ -34,26 +54,21 @@ from .models import (
     SyncRun,
 )
 from .pulling import run_slice
-from .sink import Batch, LandAgain, Sink
+from .refusals import Problems, Refused
+from .sink import Batch, LandAgain, ProgrammeFacts, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "Card", "Evidence", "LandAgain", "Refused", "Sink", "VendorError", "Verified",
-    "cards_in_use", "connect", "disconnect", "dispatch_due", "e164", "email_of", "enqueue_run", "install_sink",
-    "is_placeholder", "lock_origins", "never_brought", "read_past", "reconnect", "run_slice", "save_credential",
-    "sync_now",
+    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "Problems", "ProgrammeFacts", "Refused",
+    "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect",
+    "credential_settings", "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run",
+    "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
+    "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_credential",
+    "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
-
-
-class Refused(Exception):
-    """What was asked cannot be done; the message is for the merchant, `field` the setting it is about."""
-
-    def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+NOT_FROZEN = {"credential__frozen_at": None, "credential__connection__frozen_at": None}
 
 
 # Cards and credentials
@@ -83,16 +98,6 @@ def connection_of(*, account_id: int, slug: str) -> Connection:
     card(slug)
     made, _ = Connection.unscoped.get_or_create(account_id=account_id, card=slug)
     return made
-
-
-@dataclass
-class Problems(Exception):
-    """What is wrong with a form, by field."""
-
-    fields: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return " ".join(self.fields.values())
 
 
 def save_credential(
@@ -136,19 +141,6 @@ def _read(
     if problems:
         raise Problems(problems)
     return values, stored
-
-
-def save_settings(*, connection: Connection, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Store the card's switches. Unknown names are refused. Returns what changed."""
-    declared = {flag.name: flag for flag in registry.get(connection.card).settings}
-    unknown = [name for name in given if name not in declared]
-    if unknown:
-        raise Problems({name: f"There is no setting named {name}." for name in unknown})
-    before = {name: bool(connection.settings.get(name, flag.default)) for name, flag in declared.items()}
-    after = before | {name: bool(value) for name, value in given.items()}
-    connection.settings = after
-    connection.save(update_fields=["settings"])
-    return {name: value for name, value in after.items() if value != before[name]}
 
 
 def connect(*, credential: Credential, now: datetime) -> Verified:
@@ -266,7 +258,7 @@ def enqueue_run(*, state: StreamState, enqueue: Enqueue | None, full: bool = Fal
 def sync_now(*, connection: Connection, enqueue: Enqueue) -> int:
     """Queue every stream of the connection's live credentials at once. Returns how many."""
     states = StreamState.unscoped.filter(
-        credential__connection=connection, credential__state=CredentialState.CONNECTED, enabled=True
+        credential__connection=connection, credential__state=CredentialState.CONNECTED, enabled=True, **NOT_FROZEN
     )
     started = 0
     for state in states:
@@ -300,7 +292,7 @@ def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> dict[str, int]:
         due = list(
             StreamState.unscoped.select_for_update(skip_locked=True, of=("self",))
             .select_related("credential__connection")
-            .filter(enabled=True, next_due__lte=Now(), credential__state=CredentialState.CONNECTED)
+            .filter(enabled=True, next_due__lte=Now(), credential__state=CredentialState.CONNECTED, **NOT_FROZEN)
             .exclude(Exists(_live_run()))
             .order_by("next_due")[:limit]
         )
@@ -404,6 +396,8 @@ def _behind(state: StreamState, moment: datetime) -> str:
             pass
         case _:
             return "it is disconnected."
+    if state.credential.frozen_at or state.credential.connection.frozen_at:
+        return "it is frozen (“Use last backup”)."
     if not state.enabled:
         return "its sales are not being read."
     if state.first_done_at is None or state.read_until is None:

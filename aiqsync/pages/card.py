@@ -166,8 +166,11 @@ def save_settings(request: HttpRequest, slug: str) -> HttpResponse:
         raise Http404
     with transaction.atomic():
         changed = services.save_settings(
-            connection=standing.connection, given=SettingsForm(standing.card, request.POST).given()
-        )
+            connection=standing.connection,
+            given=SettingsForm(standing.card, request.POST).given(),
+            now=timezone.now(),
+            user=request.user,
+        ).changed
         if changed:
             audit.record(
                 act="integration.settings_saved", target=standing.card.title, user=request.user, detail=changed

@@ -2,71 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .fields import Field, Secret, Text
 from .records import LocationRecord
+from .settings import Flag, Setting
 
 if TYPE_CHECKING:
     from .client import Client
     from .streams import Stream
+    from .writers import Writer
 
-
-@dataclass(frozen=True)
-class Field:
-    """One thing the merchant fills in. `name` is the key in storage and on the command line."""
-
-    name: str
-    label: str
-    help: str = ""
-    required: bool = True
-    placeholder: str = ""
-    secret: bool = False
-
-    def clean(self, value: str) -> str:
-        """The value as it is stored and compared."""
-        return value.strip()
-
-    def problem(self, value: Any) -> str:
-        """A sentence when `value` cannot be right, else ""."""
-        if self.required and not value:
-            return f"{self.label} is needed."
-        if len(str(value)) > 500:
-            return f"{self.label} is too long: at most 500 characters."
-        return ""
-
-
-@dataclass(frozen=True)
-class Text(Field):
-    """Plain text, shown again when editing. `digits` allows nothing but digits."""
-
-    digits: bool = False
-
-    def clean(self, value: str) -> str:
-        value = value.strip()
-        # 0501200 and 501200 are one company: as two, everything would be imported twice.
-        return (value.lstrip("0") or "0") if self.digits and value.isascii() and value.isdigit() else value
-
-    def problem(self, value: Any) -> str:
-        if value and self.digits and not (str(value).isascii() and str(value).isdigit()):
-            return f"{self.label} is a number; yours has other characters."
-        return super().problem(value)
-
-
-@dataclass(frozen=True)
-class Secret(Field):
-    """Sealed at rest, never rendered; an empty input keeps what is stored."""
-
-    secret: bool = True
-
-
-@dataclass(frozen=True)
-class Flag(Field):
-    """A switch of the card. `effect` is one sentence for the docs table, `warning` is shown beside the switch."""
-
-    required: bool = False
-    default: bool = False
-    effect: str = ""
-    warning: str = ""
+__all__ = ["Card", "Field", "Flag", "Secret", "Setting", "Text", "Verified"]
 
 
 @dataclass(frozen=True)
@@ -87,11 +34,13 @@ class Card:
     guide: str  # path of the guide, docs/cards/<slug>.md
     steps: tuple[str, ...]  # the guide's short form, shown on the card
     credentials: tuple[Field, ...]
-    settings: tuple[Flag, ...]
+    settings: tuple[Setting, ...]
     base_url: str
     client: Callable[..., "Client"]  # client(values=, base_url=, token=, save_token=, limiter=)
     connect: Callable[["Client"], Verified]
     streams: tuple[type["Stream"], ...]
+    writers: tuple[type["Writer"], ...] = ()
+    unserved: Mapping[str, str] = field(default_factory=dict)  # standard setting -> why this POS cannot serve it
     calls_per_minute: int = 600  # what the vendor allows for each of its services
     fee: str = ""  # what the vendor asks for, as a sentence
     fee_cents_per_location: int = 0
@@ -101,6 +50,16 @@ class Card:
 
     def stream(self, name: str) -> type["Stream"]:
         return next(s for s in self.streams if s.name == name)
+
+    def writer(self, name: str) -> type["Writer"]:
+        return next(w for w in self.writers if w.name == name)
+
+    def serves(self, setting: str) -> bool:
+        return any(s.name == setting for s in self.settings)
+
+    def settings_on(self, where: str) -> tuple[Setting, ...]:
+        """The settings kept on the "card", or on each "credential"."""
+        return tuple(s for s in self.settings if s.on == where)
 
     @property
     def secret_names(self) -> frozenset[str]:

@@ -38,6 +38,12 @@ class UnexpectedAnswer(VendorError):
     kind = "unexpected_answer"
 
 
+class Frozen(VendorError):
+    """The merchant froze this source: no call is made, in either direction."""
+
+    kind = "frozen"
+
+
 class Unsupported(VendorError):
     """The vendor cannot do this: do not try; the capability table says so."""
 

@@ -98,3 +98,46 @@ class SaleRecord(NamedTuple):
     government_id: str = ""
     medical_id: str = ""
     needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""
+
+
+class ProductRecord(NamedTuple):
+    external_id: str
+    sku: str = ""
+    name: str = ""
+    category: str = ""
+    brand: str = ""
+    unit: str = ""  # "" for pieces, "g" for weight goods
+    price_cents: int | None = None
+    cost_cents: int | None = None
+    tracks_stock: bool | None = None  # None: the vendor does not say
+    active: bool = True
+
+
+class StockRecord(NamedTuple):
+    """How much of a product is at a place: a level, not a movement."""
+
+    external_id: str  # `stock_id(product_id, location_id)`
+    product_id: str
+    location_id: str  # external id; "" where the vendor knows no places
+    quantity: Decimal
+
+
+def stock_id(product_id: str, location_id: str) -> str:
+    return f"{product_id}|{location_id}"
+
+
+class TermRecord(NamedTuple):
+    """A word of the POS: an employee's, a tender's, an order type's or a category's name."""
+
+    external_id: str  # "kind:id": a vendor's ids are unique within a kind only
+    kind: str  # "employee", "tender", "order_type", "category"
+    name: str = ""
+    active: bool = True
+
+
+class BalanceRecord(NamedTuple):
+    """The POS's own loyalty balance of a customer, at the moment it was read."""
+
+    external_id: str  # the customer's
+    points: Decimal
+    location_id: str = ""  # the place it was asked at

@@ -4,7 +4,7 @@ The walk over pages is the stream's `pages` object (`kit/pages.py`): it yields `
 right once the page has been saved. Whoever pulls saves page and cursor in one transaction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -24,6 +24,9 @@ class Context:
     history_days: int = 365
     region: str = "US"  # for phone numbers without a country code
     currency: str = ""
+    markets: tuple[str, ...] = ()  # ISO 3166-2; empty: all
+    # Customers whose balances a pull asks for one by one: (customer, location) by external ids, most urgent first.
+    customers: Callable[[], Iterator[tuple[str, str]]] | None = None
 
 
 class Page(NamedTuple):

@@ -42,10 +42,9 @@ class Command(BaseCommand):
     def _connect(self, account, options, given):
         card = services.card(options["card"])
         connection = services.connection_of(account_id=account.pk, slug=card.slug)
-        switches = {flag.name for flag in card.settings}
+        switches = {setting.name for setting in card.settings_on("card")}
         services.save_settings(
-            connection=connection,
-            given={n: v.lower() in ("1", "true", "yes", "on") for n, v in given.items() if n in switches},
+            connection=connection, given={n: v for n, v in given.items() if n in switches}, now=timezone.now()
         )
         values = {n: v for n, v in given.items() if n not in switches}
         credential = services.same_credential(connection=connection, given=values)

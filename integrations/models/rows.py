@@ -1,4 +1,4 @@
-"""Connections and what they brought: neutral customers, sales and lines, written by `landing.py` only."""
+"""Connections, their runs, and what they brought: neutral customers, sales and lines, written by `landing.py` only."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
 
-from .secrets import SealedField
+from ..secrets import SealedField
 
 
 class Origin(TenantModel):
@@ -35,6 +35,8 @@ class Connection(TenantModel):
 
     card = models.CharField(max_length=40)
     settings = models.JSONField(default=dict)
+    since = models.JSONField(default=dict, help_text="Setting -> moment it was turned on, as ISO text.")
+    frozen_at = models.DateTimeField(null=True, help_text="Use last backup: no call to the POS in either direction.")
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -63,6 +65,8 @@ class Credential(TenantModel):
     connection = TenantKey(Connection, related_name="credentials")
     origin = TenantKey(Origin, null=True, related_name="credentials")
     values = models.JSONField(default=dict, help_text="What is not secret, by field name.")
+    settings = models.JSONField(default=dict, help_text="The settings that belong to one credential.")
+    frozen_at = models.DateTimeField(null=True)
     secrets = SealedField(null=True)
     token = SealedField(null=True)
     state = models.CharField(max_length=12, choices=CredentialState, default=CredentialState.DRAFT)

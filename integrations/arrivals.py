@@ -1,0 +1,114 @@
+"""Records that arrive, from wherever: landed, refused rows kept, earlier refusals solved, the sink told.
+
+Pulled pages, pushed calls and uploaded files all come through here, so that they mean the same.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import DataError, OperationalError, transaction
+from psycopg.errors import DeadlockDetected, SerializationFailure
+
+from . import landing
+from .kit.errors import TryLater
+from .kit.records import CustomerRecord
+from .sink import Batch, LandAgain, sink
+
+# A value that no column holds. COPY raises psycopg's own errors, statements raise Django's.
+UNFIT = (DataError, psycopg.DataError, UnicodeError)
+TRIES = 4
+OUT_OF_BOUNDS = "A number or a text in this row is out of bounds."
+
+Refusal = tuple[str, str, str, str]  # key, external id, reason, the redacted row as JSON text
+
+
+def arrive(
+    *,
+    account_id: int,
+    origin_id: int,
+    stream: str,
+    record: type,
+    records: Sequence[Any],
+    refused: Sequence[Refusal],
+    now: datetime,
+    region: str = "",
+    bad: Collection[str] = (),
+    seconds: dict[str, float] | None = None,
+) -> landing.Landed:
+    """One batch, in the caller's transaction. May raise `LandAgain`.
+
+    `bad`: external ids whose earlier refusals this batch does not solve. `seconds` collects what land and points took.
+    """
+    # Pages of one origin land one after the other: a sale and its customer, landed at the same moment, would each
+    # not see the other, and nobody would join them.
+    landing.lock_origin(origin_id)
+    started = time.monotonic()
+    landed = landing.LAND[record](account_id=account_id, origin_id=origin_id, records=records)
+    if refused:
+        landing.refuse(account_id=account_id, origin_id=origin_id, stream=stream, rows=refused, now=now, region=region)
+    if good := [r.external_id for r in records if r.external_id not in bad]:
+        landing.solve(origin_id=origin_id, stream=stream, now=now, external_ids=good)
+    middle = time.monotonic()
+    if landed.people:  # who they are comes before what they bought
+        sink().landed(Batch(account_id, origin_id, CustomerRecord, [], landed.people, now))
+    if landed.touched:
+        sink().landed(Batch(account_id, origin_id, record, landed.new, landed.changed, now))
+    if seconds is not None:
+        seconds["land"] = round(seconds.get("land", 0.0) + middle - started, 3)
+        seconds["points"] = round(seconds.get("points", 0.0) + time.monotonic() - middle, 3)
+    return landed
+
+
+def arrive_safely(
+    *,
+    account_id: int,
+    origin_id: int,
+    stream: str,
+    record: type,
+    records: Sequence[Any],
+    refused: Sequence[Refusal] = (),
+    now: datetime,
+    region: str = "",
+) -> tuple[landing.Landed, list[Refusal]]:
+    """The same in a transaction of its own, again when it met another; a row that no column holds is refused singly.
+
+    Returns what landed and every refusal. Raises `TryLater` when too many others were writing.
+    """
+    shared = {"account_id": account_id, "origin_id": origin_id, "stream": stream, "record": record, "now": now}
+    kept = list(refused)
+
+    def together(batch: Sequence[Any], turned_away: Sequence[Refusal]) -> landing.Landed:
+        bad = {external_id for _, external_id, *_ in turned_away}
+        return in_one_go(lambda: arrive(records=batch, refused=turned_away, region=region, bad=bad, **shared))
+
+    try:
+        return together(records, kept), kept
+    except UNFIT:
+        whole = landing.Landed()
+        for one in records:
+            try:
+                whole.add(together([one], []))
+            except UNFIT:
+                kept.append((one.external_id, one.external_id, OUT_OF_BOUNDS, "{}"))
+        whole.add(together([], kept))
+        return whole, kept
+
+
+def in_one_go(work):
+    """Run `work` in a transaction, again when two waited for each other or people were merged meanwhile."""
+    for attempt in range(TRIES):
+        try:
+            with transaction.atomic():
+                return work()
+        except LandAgain as again:
+            if attempt == TRIES - 1:
+                raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
+        except (OperationalError, DeadlockDetected, SerializationFailure) as error:
+            if attempt == TRIES - 1 or not isinstance(
+                error.__cause__ or error, (DeadlockDetected, SerializationFailure)
+            ):
+                raise
+    raise AssertionError("unreachable")
