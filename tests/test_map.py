@@ -80,6 +80,7 @@ def test_unscoped_is_used_where_it_is_known():
 KNOWN_UNSCOPED = {
     "aiqsync/demo.py": "finds its own account by the state it kept",
     "aiqsync/management/commands/sync.py": "a connection names its account, which is then entered",
+    "integrations/card_settings.py": "is given a connection, a credential or an origin, locked by its id",
     "integrations/clients.py": "keeps a credential's own token",
     "integrations/pulling.py": "a run names its account; the worker serves all of them",
     "integrations/suppression.py": "is given the account",

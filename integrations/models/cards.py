@@ -26,7 +26,7 @@ OPEN_CHANGE = ("counting", "counted", "applying", "stopped", "failed")
 class SettingChange(TenantModel):
     """A setting that acts on people, on its way: counted first, confirmed by somebody, then applied.
 
-    `counted` and `applied` hold figures (shoppers, points, texts), `sample` public ids of personas with theirs: no
+    `counted` and `applied` hold figures (shoppers, points, texts), `sample` contact ids of personas with theirs: no
     names, so that a person's removal need not look here.
     """
 
@@ -70,7 +70,7 @@ class WriteState(models.TextChoices):
 class OutboundWrite(TenantModel):
     """Something to be written to the POS, saved beside the change that caused it and sent afterwards.
 
-    `subject` is what it is about (a persona's public id): writes of one subject go out in the order they were saved.
+    `subject` is what it is about (a persona's contact id): writes of one subject go out in the order they were saved.
     `payload` is personal data and is emptied when the write has ended.
     """
 

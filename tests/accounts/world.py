@@ -89,7 +89,21 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         _points_rows(word, now, persona, customer, store)
         _consent_rows(word, now, persona)
         i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
+        _card_rows(word, connection, origin, location, persona)
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}
+
+
+def _card_rows(word, connection, origin, location, persona) -> None:
+    i.SettingChange.objects.create(connection=connection, setting="enrol_after", message=word)
+    i.OutboundWrite.objects.create(
+        origin=origin, writer="customer", key="w1", subject=str(persona.contact_id), payload={"first_name": word},
+        message=word,
+    )  # fmt: skip
+    i.OutsideMarket.objects.create(origin=origin, external_id="c2", state="WA")
+    i.CustomerBalance.objects.create(origin=origin, external_id="c1", points=7_654_321, location=location)
+    i.Product.objects.create(origin=origin, external_id="p1", sku=word, name=word)
+    i.Stock.objects.create(origin=origin, external_id="p1|1", product_id="p1", location=location, quantity=1)
+    i.Term.objects.create(origin=origin, external_id="employee:1", kind="employee", name=word)
 
 
 def _programme_rows(word, now, origin, store) -> None:

@@ -82,7 +82,7 @@ def test_a_field_that_the_card_does_not_have_is_refused(card, link):
     with pytest.raises(services.Problems, match="no field named shoe_size"):
         services.save_credential(connection=link(card), given=filled(card) | {"shoe_size": "44"})
     with pytest.raises(services.Problems, match="no setting named shoe_size"):
-        services.save_settings(connection=link(card), given={"shoe_size": True})
+        services.save_settings(connection=link(card), given={"shoe_size": True}, now=timezone.now())
 
 
 @CARDS

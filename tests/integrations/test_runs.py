@@ -11,7 +11,7 @@ from django.db import connections
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
-from integrations import pulling, services
+from integrations import arrivals, pulling, services
 from integrations.clients import client_for
 from integrations.models import (
     Credential,
@@ -82,7 +82,7 @@ def test_details_are_fetched_once_and_not_when_skipped(cova):
 
 def test_skip_importing_payment_method(cova):
     link = services.connection_of(account_id=cova.account.pk, slug="cova")
-    services.save_settings(connection=link, given={"skip_payment_method": True})
+    services.save_settings(connection=link, given={"skip_payment_method": True}, now=timezone.now())
     cova.connect()
     cova.sync()
     blank = Sale.unscoped.filter(kind="sale", payments="")
@@ -218,13 +218,13 @@ def test_a_worker_taken_for_dead_writes_nothing(cova, monkeypatch):
     cova.connect()
     cova.sync("locations")
     run = services.enqueue_run(state=StreamState.unscoped.get(stream="customers"), enqueue=None)
-    land = pulling.Pull._land
+    arrive = arrivals.arrive
 
-    def taken_over(self, *args):
+    def taken_over(**batch):
         SyncRun.unscoped.filter(pk=run.pk).update(token="somebody else")
-        return land(self, *args)
+        return arrive(**batch)
 
-    monkeypatch.setattr(pulling.Pull, "_land", taken_over)
+    monkeypatch.setattr(arrivals, "arrive", taken_over)
     assert services.run_slice(run.pk) is False
     assert not Customer.unscoped.exists()  # the page was rolled back with the lost lease
     assert StreamState.unscoped.get(stream="customers").cursor == {}
