@@ -21,8 +21,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rows_in(answer: Any, title: str) -> list[Any]:
-    """The rows of a bare array or of HAL (`_embedded.self`, which is left out when there are none)."""
-    if isinstance(answer, dict):
+    """The rows of a bare array, of `elements`, or of HAL (`_embedded.self`, left out when there are none)."""
+    if isinstance(answer, dict) and "elements" in answer:
+        answer = answer["elements"]
+    elif isinstance(answer, dict):
         embedded = answer.get("_embedded")
         answer = embedded.get("self", []) if isinstance(embedded, dict) else None
     if not isinstance(answer, list):
