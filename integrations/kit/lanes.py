@@ -25,9 +25,7 @@ def stopping() -> bool:
     return stop is not None and stop.is_set()
 
 
-def merged(
-    readers: Iterable[Iterator[T]], *, keep: Callable[[], None] = lambda: None, waiting: int = 4
-) -> Iterator[T]:
+def merged(readers: Iterable[Iterator[T]], *, keep: Callable[[], None] = lambda: None, waiting: int = 4) -> Iterator[T]:
     """What the readers yield, in the order in which it comes; of each reader in its own order.
 
     At most `waiting` things are held ready besides one in the hand of each reader. `keep` is called in the caller's

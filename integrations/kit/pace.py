@@ -10,8 +10,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from .errors import TryLater
 from .lanes import in_lane, stopping
@@ -168,3 +168,54 @@ def fair_slots(*, members: int, place: int, slots: int) -> int:
     return each + (place < over)
 
 
+# Sharing out: what a lease answers, as a pure function over what is written down for everybody to see.
+
+LEASE_S = 10.0  # longer than landing a page takes; a process that dies keeps its slots so long
+_FREED_FOR_S = 60.0
+
+
+def share_out(
+    holders: Mapping[str, Mapping[str, Any]],
+    *,
+    me: str,
+    token: str,
+    wanted: int,
+    busy: int,
+    at_once: int,
+    app_at_once: int,
+    now: float,
+) -> tuple[dict[str, dict[str, Any]], Share]:
+    """The holders of one card's tokens after `me` has asked, and what `me` holds. `now` in the clock they all share.
+
+    Each holder: `token`, `slots`, `until`, `since`, `freed` (when it last gave some up). Equal parts for all who use the
+    token, and for all who use any; nobody gets what another still holds, and nobody gives up what is under way.
+    """
+    kept = {name: dict(one) for name, one in holders.items() if max(one["until"], one["freed"]) > now - _FREED_FOR_S}
+    mine = kept.pop(me, None)
+    if mine is None or mine["token"] != token or mine["until"] <= now:
+        mine = {"token": token, "slots": 0, "until": now, "since": now, "freed": mine["freed"] if mine else 0.0}
+    for one in kept.values():
+        if one["until"] <= now and one["slots"]:  # died with it
+            one["freed"], one["slots"] = max(one["freed"], one["until"]), 0
+    if not wanted:
+        if mine["slots"]:
+            mine["freed"] = now
+        kept[me] = mine | {"slots": 0, "until": now}
+        return kept, Share(0, 0.0)
+    alive = {name: one for name, one in kept.items() if one["until"] > now} | {me: mine}
+    order = sorted(alive, key=lambda name: (alive[name]["since"], name))
+    same = [name for name in order if alive[name]["token"] == token]
+    fair = fair_slots(members=len(same), place=same.index(me), slots=at_once)
+    free = at_once - sum(alive[name]["slots"] for name in same if name != me)
+    others = [one for name, one in kept.items() if one["token"] == token]
+    if app_at_once:
+        fair = min(fair, max(1, fair_slots(members=len(order), place=order.index(me), slots=app_at_once)))
+        free = min(free, app_at_once - sum(alive[name]["slots"] for name in order if name != me))
+        others = list(kept.values())
+    slots = max(0, min(max(min(wanted, fair), min(busy, mine["slots"])), free))
+    freed = max((one["freed"] for one in others), default=0.0)
+    wait = max(0.0, freed + WINDOW_S - now) if slots > mine["slots"] else 0.0
+    if slots < mine["slots"]:
+        mine["freed"] = now
+    kept[me] = mine | {"slots": slots, "until": now + LEASE_S}
+    return kept, Share(slots, LEASE_S - 1.0, wait)

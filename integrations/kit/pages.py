@@ -32,6 +32,12 @@ def rows_in(answer: Any, title: str) -> list[Any]:
     return answer
 
 
+def distinct(rows: list[Any], stream: type[Stream]) -> list[Any]:
+    """Without the repetitions of a row, the first of each. Those without an id stay."""
+    found = {stream.row_id(row) or f"#{place}": row for place, row in reversed(list(enumerate(rows)))}
+    return rows if len(found) == len(rows) else list(found.values())[::-1]
+
+
 def fingerprint(rows: list[Any], stream: type[Stream]) -> str:
     """Equal for a page that came twice. Rows count by id and version, garbled ones by their text."""
     seen = hashlib.blake2b(digest_size=8)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .client import ServerFault, TooLarge
 from .errors import UnexpectedAnswer
 from .lanes import merged
-from .pages import began_at, fingerprint, rows_in
+from .pages import began_at, distinct, fingerprint, rows_in
 from .streams import Context, Page, Stream
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
 class ChangedSlices:
     """Cursor: `newest` (everything up to here was read), `todo` (slices of the past, newest first), `floor` (the past
-    is read down to here), `hour`, `night` and `gone` (last sweeps), `about` (what the stream keeps between pulls).
+    is read down to here), `hour`, `night` and `gone` (last sweeps).
 
     Each reading of what is new goes `overlap` back, for the vendor's times are whole seconds; once a day the last
     `nightly` days are read again, once an hour the stream is asked for rows whose change did not show
@@ -102,7 +102,7 @@ class ChangedSlices:
         if floor < state["floor"]:
             state["todo"] += self._cut(floor, state["floor"])
             state["floor"] = floor
-        about = stream.prepare(client, context, state.get("about") or {})
+        about = stream.prepare(client, context)
         yield from self._recent(client, stream, context, state, about)
         yield from self._past(client, stream, context, state, about)
 
@@ -139,7 +139,7 @@ class ChangedSlices:
                 began = began or ms(began_at(client, context))
                 if step.over and name == fields[-1]:
                     break
-                yield self._page(context, state, about, step.rows)
+                yield self._page(context, state, step.rows)
             if name == fields[-1]:
                 rows = step.rows
         # what changed after this moment belongs to the next reading, whichever clock is behind
@@ -149,7 +149,7 @@ class ChangedSlices:
         if now - state["hour"] >= ms_of(_HOUR):
             rows = [*rows, *stream.missed(client, context, at_ms(state["hour"]) - _DAY, about)]
             state["hour"] = now
-        yield self._page(context, state, about, rows)
+        yield self._page(context, state, rows)
 
     # The past
 
@@ -178,7 +178,7 @@ class ChangedSlices:
             else:
                 left[step.number] = step.part
             state["todo"] = [vars(part) for part in left.values()]
-            yield self._page(context, state, about, step.rows, step.part)
+            yield self._page(context, state, step.rows, step.part)
 
     # Reading a slice
 
@@ -194,7 +194,7 @@ class ChangedSlices:
                 ("orderBy", f"{name} ASC"), ("limit", top), ("offset", part.skip),
             ]  # fmt: skip
             try:
-                rows = rows_in(client.get_json(path, asked, service=stream.service), stream.title)
+                rows = distinct(rows_in(client.get_json(path, asked, service=stream.service), stream.title), stream)
             except (ServerFault, TooLarge):
                 if top <= 20:
                     raise
@@ -248,10 +248,7 @@ class ChangedSlices:
             part.tail = [fingerprint(rows, stream)]
         return True
 
-    def _page(
-        self, context: Context, state: dict[str, Any], about: Any, rows: list[Any], part: Part | None = None
-    ) -> Page:
-        state["about"] = about
+    def _page(self, context: Context, state: dict[str, Any], rows: list[Any], part: Part | None = None) -> Page:
         days = max(1, (context.now - at_ms(state["floor"])).days)
         left = sum(kept["high"] - kept["at"] for kept in state["todo"]) // 86_400_000
         day = at_ms(part.at) if part else context.now

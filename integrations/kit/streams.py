@@ -77,9 +77,9 @@ class Stream:
     # What a page needs before it is parsed. Walkers that read in lanes call these there: HTTP, and nothing else.
 
     @classmethod
-    def prepare(cls, client: "Client", context: Context, about: Any) -> Any:
-        """What `complete` needs to know, as JSON; `about` is what it was in the pull before. Called once a pull."""
-        return about
+    def prepare(cls, client: "Client", context: Context) -> Any:
+        """What `complete` needs to know besides. Called once a pull, in the thread that pulls."""
+        return None
 
     @classmethod
     def complete(cls, client: "Client", context: Context, rows: list[Any], about: Any) -> list[Any]:
@@ -92,6 +92,11 @@ class Stream:
         return []
 
     # Details: a second call for single rows. A stream without them leaves these alone.
+
+    @classmethod
+    def tells_details(cls) -> bool:
+        """Whether there are any."""
+        return cls.fetch_details.__func__ is not Stream.fetch_details.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def details_reason(cls, record: Any, context: Context) -> str:

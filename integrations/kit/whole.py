@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .client import ServerFault, TooLarge
 from .errors import UnexpectedAnswer
 from .lanes import merged
-from .pages import rows_in
+from .pages import distinct, rows_in
 from .slices import Pairs, ms, ms_of
 from .streams import Context, Page, Stream
 
@@ -76,25 +76,25 @@ class WholeList:
         asked: Pairs = [*more, *self.params, ("limit", top), ("offset", offset)]
         if self.order:
             asked.insert(len(asked) - 2, ("orderBy", f"{self.order} ASC"))
-        return rows_in(client.get_json(path, asked, service=stream.service), stream.title)
+        return distinct(rows_in(client.get_json(path, asked, service=stream.service), stream.title), stream)
 
-    def _whole(
-        self, client: "Client", stream: type[Stream], context: Context, state: dict[str, Any]
-    ) -> Iterator[Page]:
+    def _whole(self, client: "Client", stream: type[Stream], context: Context, state: dict[str, Any]) -> Iterator[Page]:
         now = ms(context.now)
-        about = stream.prepare(client, context, state.get("about") or {})
-        state["about"] = about
+        about = stream.prepare(client, context)
         walk = state.setdefault("walk", {"page": 0, "began": now, "marks": [], "rows": 0, "top": self.top})
         prove = walk["began"] - state.get("proved", 0) >= _DAY_MS
         old: list[str] = [] if prove else state.get("marks", [])
-        asked = f"{sorted(context.settings.items())}{context.region}{walk['top']}"
+        asked = f"{sorted(context.settings.items())}{context.region}{context.markets}{walk['top']}{about}"
         try:
             for number, rows in self._in_order(client, stream, context, walk):
                 if number >= _MOST_PAGES:
                     raise UnexpectedAnswer(f"{stream.title}: the list does not end after {number} pages.")
                 mark = _mark(rows, asked)
-                if rows and walk["marks"] and walk["marks"][-1] == mark:
-                    raise UnexpectedAnswer(f"{stream.title}: the same page came again.")
+                if rows and mark in walk["marks"]:  # once may be a hiccup on the way: the same question again
+                    rows = self._ask(client, stream, context, [], walk["top"], number * walk["top"])
+                    mark = _mark(rows, asked)
+                    if rows and mark in walk["marks"]:
+                        raise UnexpectedAnswer(f"{stream.title}: the same page came again.")
                 same = number < len(old) and old[number] == mark
                 walk["page"] = number + 1
                 walk["marks"].append(mark)
@@ -155,7 +155,8 @@ class WholeList:
         low = state.get("new", 0) - ms_of(self.overlap)
         rows = self._all(client, stream, context, [("filter", f"{self.order}>={max(low, 0)}")])
         self._see(state, rows)
-        yield Page(stream.complete(client, context, rows, state.get("about") or {}), state, len(rows), len(rows))
+        out = stream.complete(client, context, rows, stream.prepare(client, context))
+        yield Page(out, state, len(rows), len(rows))
 
     def _all(self, client: "Client", stream: type[Stream], context: Context, more: Pairs) -> list[Any]:
         found: list[Any] = []
