@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .client import ServerFault, TooLarge
 from .errors import UnexpectedAnswer
 from .lanes import merged
-from .pages import began_at, distinct, fingerprint, rows_in
+from .pages import asked_for, began_at, fingerprint
 from .streams import Context, Page, Stream
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class ChangedSlices:
                 ("orderBy", f"{name} ASC"), ("limit", top), ("offset", part.skip),
             ]  # fmt: skip
             try:
-                rows = distinct(rows_in(client.get_json(path, asked, service=stream.service), stream.title), stream)
+                rows = asked_for(client, path, asked, stream)
             except (ServerFault, TooLarge):
                 if top <= 20:
                     raise

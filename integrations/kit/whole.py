@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .client import ServerFault, TooLarge
 from .errors import UnexpectedAnswer
 from .lanes import merged
-from .pages import distinct, rows_in
+from .pages import asked_for
 from .slices import Pairs, ms, ms_of
 from .streams import Context, Page, Stream
 
@@ -76,7 +76,7 @@ class WholeList:
         asked: Pairs = [*more, *self.params, ("limit", top), ("offset", offset)]
         if self.order:
             asked.insert(len(asked) - 2, ("orderBy", f"{self.order} ASC"))
-        return distinct(rows_in(client.get_json(path, asked, service=stream.service), stream.title), stream)
+        return asked_for(client, path, asked, stream)
 
     def _whole(self, client: "Client", stream: type[Stream], context: Context, state: dict[str, Any]) -> Iterator[Page]:
         now = ms(context.now)

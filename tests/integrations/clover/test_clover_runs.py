@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
+from integrations import pulling, services
 from integrations.clover import names
 from integrations.models import (
     Credential,
@@ -193,8 +194,7 @@ def test_a_fault_on_the_way_loses_and_repeats_nothing(clover, kind):
 
 
 def test_a_run_that_is_cut_into_slices_goes_on_where_it_was(clover, monkeypatch):
-    from integrations import services
-
+    monkeypatch.setattr(pulling, "ROWS_TOGETHER", 40)
     clover.connect()
     clover.sync("locations", "customers")
     state = StreamState.unscoped.get(credential=clover.credential, stream="sales")
@@ -217,8 +217,6 @@ def test_customers_that_a_list_leaves_out_are_asked_for_singly(clover):
 
 def test_track_stock_off_is_said_and_brings_no_levels(clover):
     clover.control("edit", properties={"trackStock": False})
-    from integrations import services
-
     link = services.connection_of(account_id=clover.account.pk, slug="clover")
     credential = services.save_credential(connection=link, given=clover.given())
     told = services.connect(credential=credential, now=timezone.now())
@@ -235,18 +233,16 @@ def test_track_stock_off_is_said_and_brings_no_levels(clover):
 
 
 def test_names_of_payments_are_left_out_when_skipped(clover):
-    from integrations import services
-
     clover.connect()
     link = clover.credential.connection
-    services.save_settings(connection=link, given={"skip_payment_method": True})
+    services.save_settings(connection=link, given={"skip_payment_method": True}, now=timezone.now())
     clover.since = max(call["seq"] for call in clover.calls())
     clover.sync("locations", "customers", "sales")
     assert not [call for call in clover.calls() if call["path"].endswith("/tenders")]
     assert not Sale.unscoped.exclude(payments="").exists()
     same_as_the_pos(clover)
     names.forget()
-    services.save_settings(connection=link, given={"skip_payment_method": False})
+    services.save_settings(connection=link, given={"skip_payment_method": False}, now=timezone.now())
     clover.sync("sales", full=True)
     assert [call for call in clover.calls() if call["path"].endswith("/tenders")]
     assert Sale.unscoped.filter(payments__contains="Cash").exists()
