@@ -1,4 +1,4 @@
-"""A first sync of a stand-in Clover that keeps its limits: how much of the allowance is used, and that nothing is refused.
+"""A first sync of a stand-in Clover that keeps its limits: how much of the allowance is used, and what is refused.
 
     .venv/bin/python -m bench.clover [--customers 5000] [--orders 20000] [--latency 0.15] [--processes 1]
 
@@ -134,7 +134,8 @@ def tell(calls: list[dict], took: float) -> None:
     statuses = Counter(call["status"] for call in calls)
     rate = (len(calls) - 1) / busy
     tightest = max(sum(t <= other < t + 1 for other in times) for t in times)
-    print(f"{len(calls)} calls in {busy:.1f} s of {took:.1f} s: {rate:.2f} a second, {rate / ALLOWED:.1%} of {ALLOWED}; "
+    print(f"{len(calls)} calls in {busy:.1f} s of {took:.1f} s: {rate:.2f} a second, {rate / ALLOWED:.1%} of "
+    f"{ALLOWED}; "
           f"most in any one second {tightest}; statuses {dict(statuses)}; 429: {statuses[429]}")  # fmt: skip
 
 

@@ -90,7 +90,8 @@ def connect(client: Client) -> Verified:
     identity = client.identity
     if not _ID.fullmatch(identity):
         raise BadCredentials(
-            f"“{identity[:40]}” is no Merchant ID: it has 13 characters, capital letters and digits. Clover shows it under "
+            f"“{identity[:40]}” is no Merchant ID: it has 13 characters, capital letters and digits. Clover shows "
+            f"it under "
             "Account & Setup, Merchants.",
             setting="merchant_id",
         )
@@ -118,7 +119,8 @@ def connect(client: Client) -> Verified:
     notes = _notes(found.get("properties") or {}, location.time_zone)
     if not _writes(client, identity):
         notes.append(
-            "The API token may not write customers: the box “Customers: Write” is not ticked. Everything is read without "
+            "The API token may not write customers: the box “Customers: Write” is not ticked. Everything is read "
+            "without "
             "it; shoppers who sign up here are not created in Clover."
         )
     return Verified(identity=identity, title=f"Clover {location.name}", locations=(location,), notes=tuple(notes))
@@ -159,12 +161,14 @@ def _notes(properties: Mapping[str, Any], zone: str) -> list[str]:
     notes = []
     if properties.get("trackStock") is False:
         notes.append(
-            "“Track stock” is off in Clover (Inventory, Setup), so no stock levels come in. Turn it on there, and count your "
+            "“Track stock” is off in Clover (Inventory, Setup), so no stock levels come in. Turn it on there, and "
+            "count your "
             "items."
         )
     elif properties.get("updateStock") is False:
         notes.append(
-            "Clover does not lower stock when something is sold (Inventory, Setup): levels come in as they were counted."
+            "Clover does not lower stock when something is sold (Inventory, Setup): levels come in as they were "
+            "counted."
         )
     if not zone:
         notes.append("Clover names no time zone for this merchant: set it on the store.")
@@ -172,6 +176,48 @@ def _notes(properties: Mapping[str, Any], zone: str) -> list[str]:
 
 
 BY_HAND = "Clover takes no discounts from outside: staff redeem here and type the discount at Clover's till."
+
+ABOUT = (
+    (
+        "A reward, step by step",
+        """Nothing at Clover's till calls us, so a reward is given by hand, in two places.
+
+1. The shopper's phone is asked for, and the customer is put on the order in Clover: without it the sale has no owner.
+2. Staff redeem the reward here (queue page or the shopper's page), or the shopper does in the wallet. The points leave at
+   once; the screen says what to type, such as "10.00 off the cart".
+3. On the open order in Clover: Discount, the amount or the percentage as shown, with the reward's name. Of the whole
+   order, not of a line: a line's discount settles nothing.
+4. The payment is taken. Within a minute the order has been read: the discount is found on it by its name or its amount,
+   and the redemption is settled.
+5. If the order was paid without the discount, the points come back by themselves, as soon as all sales of that time are
+   known. Staff can give them back before.""",
+    ),
+    (
+        "How changes are found",
+        """- **Orders** by their time of change, with two minutes of overlap, in slices of at most 14 days, since Clover cuts
+  longer ranges to 90 days without saying so. Once a day the last eight days are read again, once an hour the orders of the
+  day's refunds.
+- **Customers**: Clover tells no time of change that could be asked for. New ones are asked for every 20 seconds by
+  "customer since"; edits are found by walking the whole list again, every minute and less often where it has more than
+  40 pages of 500. A page that has not changed is not looked at further.
+- **What was paid** is the sum of the payments that count, without tips, less their tax. A cent between the order's total
+  and its payments is no matter. Orders in test mode, orders never paid and hidden ones are no sales.
+- **Refunds** are records of their own that name their order; what becomes of the points is the programme's setting.
+- **Lines**: Clover has one line for each unit; equal ones become one with a quantity. A discount of the whole order is
+  spread over its lines.
+- **Delivery and pickup** are told by the name of the order type ("Delivery", "Curbside pickup"); an order without a type
+  was in store.
+- **Several processes, one token**: they share out its 16 calls a second and 5 at once by a row in the database, and
+  whoever works alone has all of them. Clover also counts 50 a second and 10 at once for an app; whether that holds for
+  tokens from the dashboard is not known, so all tokens together stay within 10 at once.""",
+    ),
+    (
+        "What is inferred",
+        'Clover\'s documentation is silent about some things; what we do then is marked "inferred" in the sources: that a '
+        "refund moves its order's time (checked every hour in case it does not), that deleted orders and items can be asked "
+        "for, how a list is sorted, and that marketing consent can be written by Clover's own apps only.",
+    ),
+)
 
 CARD = Card(
     slug="clover",
@@ -184,12 +230,16 @@ CARD = Card(
         "Copy the token. The Merchant ID stands under Account & Setup, Merchants: 13 letters and digits.",
         "For stock, turn on “Track stock” under Inventory, Setup; for several shops, make a token in each merchant.",
         "Enter both values here and press Connect; the merchant counts as the location, so map it to your store.",
-        "Ask for the shopper's phone at or before checkout and put the customer on the order: a sale without a customer "
+        "Ask for the shopper's phone at or before checkout and put the customer on the order: a sale without a "
+        "customer "
         "earns nothing.",
-        "A reward is given in two steps. First redeem it here, in the staff app or the shopper's wallet; the screen says "
+        "A reward is given in two steps. First redeem it here, in the staff app or the shopper's wallet; the screen "
+        "says "
         "what to type.",
-        "Then, on the open order in Clover, add a discount of exactly that amount or percentage, with the reward's name, and "
-        "take the payment. When the order has been read, the redemption is settled by itself; if it has no such discount, "
+        "Then, on the open order in Clover, add a discount of exactly that amount or percentage, with the reward's "
+        "name, and "
+        "take the payment. When the order has been read, the redemption is settled by itself; if it has no such "
+        "discount, "
         "the points come back.",
     ),
     credentials=(
@@ -212,7 +262,8 @@ CARD = Card(
             "skip_payment_method",
             label="Skip importing payment method",
             help="Do not look up how sales were paid.",
-            effect="Clover's list of payment methods is not fetched for sales; their payment method stays unknown. Amounts "
+            effect="Clover's list of payment methods is not fetched for sales; their payment method stays unknown. "
+            "Amounts "
             "are not affected.",
         ),
         settings.sync_personas("Clover"),
@@ -240,7 +291,8 @@ CARD = Card(
         "customer_type": "Clover does not tell patients from others.",
         "papers": "Clover keeps no numbers of papers.",
         "customer_create": "yes",
-        "customer_delete": "Clover names deleted customers without their data: who is deleted there stays here until erased "
+        "customer_delete": "Clover names deleted customers without their data: who is deleted there stays here "
+        "until erased "
         "here.",
         "sales": "yes",
         "refunds": "yes",
@@ -254,7 +306,8 @@ CARD = Card(
         "discount_percent": "yes",
         "discount_product": f"{BY_HAND} What is settled is a discount of the whole order.",
         "discount_bogo": f"{BY_HAND} What is settled is a discount of the whole order.",
-        "discount_by_id": "Clover applies no discount of its own for an outside service; the POS Discount ID is not used.",
+        "discount_by_id": "Clover applies no discount of its own for an outside service; the POS Discount ID is not "
+        "used.",
         "discount_min_spend": "Clover's till does not know our rules: staff see them here before they redeem.",
         "discount_tier": "Tier rewards are redeemed like any other: here first, then by hand in Clover.",
         "discount_back": "Clover's till tells us nothing: a discount that is taken off again is seen when the order is "
@@ -266,6 +319,7 @@ CARD = Card(
         "purchase_limits": "Clover knows no purchase limits.",
     },
     discounts_per_order=1,
+    about=ABOUT,
     redact=(
         "abaAccountNumber",
         "ddaAccountNumber",

@@ -77,7 +77,7 @@ def customer(row: Any, context: Context) -> CustomerRecord:
         state=text(address.get("state"), 20).upper(),
         postal_code=text(address.get("zip"), 20),
         country=text(address.get("country"), 2).upper(),
-        # `marketingAllowed` is false unless somebody ticked it (reference 3.4): it forbids nothing and allows us nothing.
+        # `marketingAllowed` is false unless somebody ticked it (reference 3.4): it forbids nothing and allows nothing.
         do_not_contact=None,
         # The only stamp of change; a customer without metadata has none, so it is never compared (reference 3.4).
         modified_at=moment(changed, "metadata.modifiedTime") if changed is not None else None,

@@ -150,7 +150,8 @@ def _buyer(order: dict[str, Any]) -> str:
 
 
 def _methods(order: dict[str, Any], payments: list[dict[str, Any]]) -> str:
-    names = order.get("_tenders") if type(order.get("_tenders")) is dict else {}
+    raw = order.get("_tenders")
+    names = raw if type(raw) is dict else {}
     found = (text(names.get(reference(one.get("tender"))), 60) for one in payments)
     return ", ".join(dict.fromkeys(name for name in found if name))
 
@@ -239,7 +240,8 @@ def _folded(goods: list[_Goods], order: dict[str, Any], sign: int = 1) -> list[L
     together: dict[Any, list[_Goods]] = {}
     for one in goods:
         together.setdefault(one.key, []).append(one)
-    known = order.get("_items") if type(order.get("_items")) is dict else {}
+    raw = order.get("_items")
+    known = raw if type(raw) is dict else {}
     lines = []
     for place, same in enumerate(together.values(), 1):
         row = same[0].row

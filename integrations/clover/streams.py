@@ -64,7 +64,8 @@ class Customers(_Clover):
     name, title, record, service = "customers", "Customers", CustomerRecord, "customers"
     path = BASE + "/customers"
     if_empty = (
-        "If Clover shows customers, the token may not read them: make a new one with every Read box ticked, and compare "
+        "If Clover shows customers, the token may not read them: make a new one with every Read box ticked, and "
+        "compare "
         "the Merchant ID."
     )
     # Clover tells no time of change that could be asked for (reference 3.4): new ones by `customerSince`, edits by
@@ -159,8 +160,7 @@ def _whole_lists(client: "Client", context: Context, order: Any) -> None:
 def _whose(client: "Client", context: Context, rows: list[Any], about: Names) -> None:
     """Customers of orders whose list leaves them out, one by one.
 
-    A notice of 2017 withdrew this expansion from lists, the present reference names it again (reference 2.6). As long as
-    no list has shown a customer, some orders of each page are asked for singly; when one of them has one, all are.
+    A notice of 2017 withdrew this expansion from lists, the present reference names it again (2.6). As long as no list has shown a customer, some orders of each page are asked for singly; when one of them has one, all are.
     """
     orders_here = [one for one in rows if isinstance(one, dict)]
     if any("customers" in one for one in orders_here):
@@ -202,7 +202,8 @@ class Stock(_Clover):
     name, title, record, service = "stock", "Stock", StockRecord, "inventory"
     path = BASE + "/item_stocks"
     if_empty = (
-        "Turn on “Track stock” in Clover (Inventory, Setup) and count an item: without it Clover keeps no levels, and no "
+        "Turn on “Track stock” in Clover (Inventory, Setup) and count an item: without it Clover keeps no levels, "
+        "and no "
         "stock comes in."
     )
     # A level has no id that could be asked for; a change of stock does not move its item's time (reference 3.13).

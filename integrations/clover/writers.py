@@ -1,7 +1,7 @@
 """Shoppers who signed up with us, in Clover: found, created, completed. Never twice, and nothing is ever wiped.
 
-Clover knows no duplicates (reference 3.4): the same phone may be created again and again, so who creates looks first. An
-update is partial, but an empty value clears its field: what is empty here is never sent.
+Clover knows no duplicates (reference 3.4): the same phone may be created again and again, so who creates looks first.
+An update is partial, but an empty value clears its field: what is empty here is never sent.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,8 @@ class PushCustomer(Writer):
     def create(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> CustomerRecord:
         if not payload.get("phone") and not payload.get("email"):
             raise BadRow(
-                "Without a phone or an e-mail this shopper could not be found in Clover again, and would be created twice."
+                "Without a phone or an e-mail this shopper could not be found in Clover again, and would be created "
+                "twice."
             )
         body = _body(payload)
         path = _path(context) + f"?expand={quote(WHOLE, safe='')}"

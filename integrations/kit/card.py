@@ -48,6 +48,7 @@ class Card:
     fee_cents_per_location: int = 0
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not
     discounts_per_order: int = 1
+    about: tuple[tuple[str, str], ...] = ()  # (heading, Markdown) of what the guide says besides
     redact: tuple[str, ...] = ()  # keys removed from rows that are kept for inspection
 
     def stream(self, name: str) -> type["Stream"]:

@@ -87,7 +87,7 @@ class Client:
     """One pull's connection to a vendor.
 
     `identity` is the vendor's company. `vendor` is its name in sentences. `no_permission(service)` gives the
-    sentence and the setting for a 403, `unauthorized(service)` those for a 401 that a new token does not mend (None: one
+    sentence and the setting for a 403, `unauthorized(service)` those for a 401 that no new token mends (None: one
     sentence for all). A client may be used from several lanes (`kit/lanes.py`) at once; `before_call` is never called
     in one. `get_json`, `post_json` and `put_json` return decoded JSON with
     numbers as int or `Decimal`; they raise `BadCredentials`, `TryLater`, `NotFound` or `UnexpectedAnswer`.

@@ -187,8 +187,8 @@ def share_out(
 ) -> tuple[dict[str, dict[str, Any]], Share]:
     """The holders of one card's tokens after `me` has asked, and what `me` holds. `now` in the clock they all share.
 
-    Each holder: `token`, `slots`, `until`, `since`, `freed` (when it last gave some up). Equal parts for all who use the
-    token, and for all who use any; nobody gets what another still holds, and nobody gives up what is under way.
+    Each holder: `token`, `slots`, `until`, `since`, `freed` (when it last gave some up). Equal parts for all who use
+    the token, and for all who use any; nobody gets what another still holds, and nobody gives up what is under way.
     """
     kept = {name: dict(one) for name, one in holders.items() if max(one["until"], one["freed"]) > now - _FREED_FOR_S}
     mine = kept.pop(me, None)

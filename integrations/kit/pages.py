@@ -36,8 +36,8 @@ def rows_in(answer: Any, title: str) -> list[Any]:
 def asked_for(client: "Client", path: str, asked: Sequence[tuple[str, Any]], stream: type[Stream]) -> list[Any]:
     """The rows of a list that repeats what it was asked in its `href`, each row once.
 
-    An answer that belongs to another question is asked for once more; what is then repeated wrongly is believed, for how
-    exactly a vendor repeats is no promise of his.
+    An answer that belongs to another question is asked for once more; what is then repeated wrongly is believed,
+    for how exactly a vendor repeats is no promise of his.
     """
     for last in (False, True):
         answer = client.get_json(path, asked, service=stream.service)

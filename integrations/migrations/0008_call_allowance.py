@@ -4,18 +4,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('integrations', '0007_cards'),
+        ("integrations", "0007_cards"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CallAllowance',
+            name="CallAllowance",
             fields=[
-                ('card', models.CharField(max_length=40, primary_key=True, serialize=False)),
-                ('version', models.BigIntegerField(default=0)),
-                ('holders', models.JSONField(default=dict, help_text='By process and token: slots, until, since, freed.')),
+                ("card", models.CharField(max_length=40, primary_key=True, serialize=False)),
+                ("version", models.BigIntegerField(default=0)),
+                (
+                    "holders",
+                    models.JSONField(default=dict, help_text="By process and token: slots, until, since, freed."),
+                ),
             ],
         ),
     ]

@@ -23,8 +23,8 @@ from .rows import (
 )
 
 __all__ = [
-    "CallAllowance", "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
-    "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "RefusedRow",
-    "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
-    "Term", "TermKind", "WriteState",
+    "CallAllowance", "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance",
+    "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product",
+    "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression",
+    "SyncRun", "Term", "TermKind", "WriteState",
 ]  # fmt: skip

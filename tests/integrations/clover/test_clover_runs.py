@@ -44,7 +44,8 @@ def same_as_the_pos(shop):
         given[one.original_id] = given.get(one.original_id, 0) - one.total_cents
     orders = {row[0]: row for row in against.theirs_sales(state["sales"]["rows"], ours)}
     voided = {s for s in sales if s not in orders}
-    assert all(sales[s].total_cents == sales[s].line_count == 0 for s in voided), "deleted and voided ones are worth nothing"
+    assert all(sales[s].total_cents == sales[s].line_count == 0 for s in voided), "deleted and voided ones are "
+    "worth nothing"
     assert set(orders) <= set(sales)
     for found, (_, customer, employee, paid, tax, back) in orders.items():
         s = sales[found]
@@ -166,7 +167,9 @@ def test_orders_of_one_second_are_all_read(clover):
     clover.connect()
     at = (timezone.now() - timedelta(days=9)).replace(microsecond=0)
     sold = {
-        clover.control("sell", at=at.isoformat(), lines=[{"sku": "T1", "name": "T", "category": "T", "price_cents": 5}])["id"]
+        clover.control(
+            "sell", at=at.isoformat(), lines=[{"sku": "T1", "name": "T", "category": "T", "price_cents": 5}]
+        )["id"]
         for _ in range(130)
     }
     clover.sync()
@@ -182,7 +185,9 @@ def test_history_beyond_90_days_is_read_in_slices(clover, settings):
     assert Sale.unscoped.filter(sold_at__lt=timezone.now() - timedelta(days=120)).exists()
 
 
-@pytest.mark.parametrize("kind", ["429", "429_concurrent", "503", "reset", "duplicate", "repeat", "garbled", "html", "shift", "cut"])
+@pytest.mark.parametrize(
+    "kind", ["429", "429_concurrent", "503", "reset", "duplicate", "repeat", "garbled", "html", "shift", "cut"]
+)
 def test_a_fault_on_the_way_loses_and_repeats_nothing(clover, kind):
     clover.connect()
     clover.fault(kind, match=f"/v3/merchants/{clover.credential.origin.identity}/orders", times=1)
