@@ -98,8 +98,8 @@ def page(card: Card) -> str:
 def _pace(card: Card) -> str:
     if card.at_once:
         return (
-            f"The POS allows {card.calls_per_minute // 60} calls a second and {card.at_once} at once for a token. All our "
-            "processes share them and slow down before the POS has to refuse."
+            f"The POS allows {card.calls_per_minute // 60} calls a second and {card.at_once} at once for a token. All "
+            "our processes share them and slow down before the POS has to refuse."
         )
     return (
         "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "

@@ -160,7 +160,8 @@ def _whole_lists(client: "Client", context: Context, order: Any) -> None:
 def _whose(client: "Client", context: Context, rows: list[Any], about: Names) -> None:
     """Customers of orders whose list leaves them out, one by one.
 
-    A notice of 2017 withdrew this expansion from lists, the present reference names it again (2.6). As long as no list has shown a customer, some orders of each page are asked for singly; when one of them has one, all are.
+    A notice of 2017 withdrew this expansion from lists, the present reference names it again (2.6). As long as no list
+    has shown a customer, some orders of each page are asked for singly; when one of them has one, all are.
     """
     orders_here = [one for one in rows if isinstance(one, dict)]
     if any("customers" in one for one in orders_here):
