@@ -39,8 +39,8 @@ ABOUT = (
     ),
     (
         "What is inferred",
-        """Clover's documentation is silent about some things; what we do then is marked "inferred" in the sources: that a
-refund moves its order's time (checked every hour in case it does not), that deleted orders and items can be
+        """Clover's documentation is silent about some things; what we do then is marked "inferred" in the sources: that
+a refund moves its order's time (checked every hour in case it does not), that deleted orders and items can be
 asked for, how a list is sorted, and that marketing consent can be written by Clover's own apps only.""",
     ),
 )

@@ -213,7 +213,7 @@ def share_out(
         free = min(free, app_at_once - sum(alive[name]["slots"] for name in order if name != me))
         others = list(kept.values())
     slots = max(0, min(max(min(wanted, fair), min(busy, mine["slots"])), free))
-    freed = max((one["freed"] for one in others), default=0.0)
+    freed = max((one["freed"] for one in others), default=-math.inf)
     wait = max(0.0, freed + WINDOW_S - now) if slots > mine["slots"] else 0.0
     if slots < mine["slots"]:
         mine["freed"] = now

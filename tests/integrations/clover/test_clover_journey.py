@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from aiqsync.accounts.tenancy import acting_in
 from integrations.models import StreamState
 from loyalty import ledger, personas, reconcile
 from loyalty.models import Persona, Redemption
@@ -23,9 +24,10 @@ def member(clover):
     clover.sync()
     now = timezone.now()
     persona = Persona.unscoped.get(phone=f"+1{PHONE}")
-    personas.enrol_many(
-        account_id=clover.account.pk, persona_ids=[persona.pk], ground="queue", from_date=now.date(), now=now
-    )
+    with acting_in(clover.account.pk):
+        personas.enrol_many(
+            account_id=clover.account.pk, persona_ids=[persona.pk], ground="queue", from_date=now.date(), now=now
+        )
     ledger.adjust(account_id=clover.account.pk, persona_id=persona.pk, points=500, key="start", now=now)
     return clover, persona
 

@@ -42,7 +42,8 @@ def test_an_order(order):
     assert json.loads(sale.discounts) == [{"name": "Loyalty 10%", "cents": 950, "after_tax": False}]
     assert (sale.payments, sale.fulfilment, sale.currency) == ("Cash", "pickup", "USD")
     assert [(x.name, x.quantity, x.unit, x.total_cents, x.discount_cents) for x in sale.lines] == [
-        ("Glass Bottle", 1, "", 3150, 350), ("Glass Bottle", 1, "", 2700, 800), ("Loose Tea", Decimal("2.5"), "oz", 2700, 300),
+        ("Glass Bottle", 1, "", 3150, 350), ("Glass Bottle", 1, "", 2700, 800),
+        ("Loose Tea", Decimal("2.5"), "oz", 2700, 300),
     ]  # fmt: skip
     assert (sale.lines[0].sku, sale.lines[0].category, sale.lines[0].cost_cents) == ("GB-01", "Glass", 1400)
     assert sale.lines[2].unit_price == Decimal("10.8000") and sale.lines[2].list_price == Decimal("12.0000")

@@ -99,7 +99,7 @@ def test_equal_parts(members, parts):
 
 
 def test_sharing_out_never_gives_more_than_there_is():
-    """Processes come, renew, leave and die at random: of a token never more than 5, of all tokens never more than 10."""
+    """Processes come, renew, leave and die at random: of a token never more than 5, of all never more than 10."""
     for seed in range(60):
         rng, now, holders = random.Random(seed), 0.0, {}
         held: dict[tuple, tuple[int, float]] = {}
@@ -123,7 +123,7 @@ def test_sharing_out_never_gives_more_than_there_is():
 
 
 def test_two_come_to_equal_parts_and_the_last_one_has_all():
-    holders, now = {}, 0.0
+    holders, now = {}, 100.0
 
     def ask(me, wanted=5):
         nonlocal holders
