@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PORT ?= 8000
 export DATABASE_URL
 
-.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem bench-volume
+.PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem bench-volume bench-clover
 
 help:
 	@echo "make demo        a running shop with a stand-in POS, until Ctrl-C (PORT=$(PORT))"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-long   the long drills as well"
 	@echo "make bench       sync beside the plainest path; make bench-redeem: redeeming beside the same stack without guards"
 	@echo "make bench-volume  a million entries beside a small shop; ARGS='--many 1000000' the personas list as well"
+	@echo "make bench-clover  a first sync inside Clover's limits: how much of the allowance is used"
 
 .venv/runtime: requirements.txt
 	@test -x $(PY) || $(PYTHON) -m venv .venv
@@ -48,6 +49,9 @@ bench-redeem: .venv/dev
 
 bench-volume: .venv/dev
 	$(PY) -m bench.volume $(ARGS)
+
+bench-clover: .venv/dev
+	$(PY) -m bench.clover $(ARGS)
 
 lint: .venv/dev
 	.venv/bin/ruff format --check .

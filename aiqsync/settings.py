@@ -194,13 +194,14 @@ Q_CLUSTER = {
     "guard_cycle": 0.5,
 }
 
+CARDS = ("cova", "clover")  # those that an environment variable may point elsewhere
 # A card's base URL may be replaced by the installation, never by a merchant: COVA_BASE_URL points to a sandbox.
 DEMO = running_demo()  # beside a running demo, commands speak to its stand-ins
 CARD_BASE_URLS = DEMO.get("sandboxes", {}) | {
-    slug: url.rstrip("/") for slug in ("cova",) if (url := env.str(f"{slug.upper()}_BASE_URL", default=""))
+    slug: url.rstrip("/") for slug in CARDS if (url := env.str(f"{slug.upper()}_BASE_URL", default=""))
 }
 # Calls a minute to a vendor's service: unset is the card's own limit, 0 switches pacing off.
-CARD_RATES = {slug: env.int(f"{slug.upper()}_RATE") for slug in ("cova",) if f"{slug.upper()}_RATE" in os.environ}
+CARD_RATES = {slug: env.int(f"{slug.upper()}_RATE") for slug in CARDS if f"{slug.upper()}_RATE" in os.environ}
 
 UNFOLD = {
     "SITE_TITLE": "aiqsync",

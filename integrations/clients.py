@@ -1,5 +1,6 @@
 """A vendor's client for one credential: sealed secrets out, token kept, pace held."""
 
+import json
 from typing import Any
 
 from django.conf import settings
@@ -8,7 +9,9 @@ from .kit.card import Card
 from .kit.client import Client
 from .kit.errors import Frozen
 from .kit.limits import Limiter
+from .kit.pace import Pace
 from .models import Credential, CredentialState
+from .pace import lease_for
 
 
 def base_url_of(card: Card) -> str:
@@ -16,16 +19,24 @@ def base_url_of(card: Card) -> str:
     return settings.CARD_BASE_URLS.get(card.slug, card.base_url)
 
 
-_limiters: dict[int, Limiter] = {}
+_limiters: dict[Any, Limiter | Pace] = {}
 
 
-def limiter_for(credential: Credential, card: Card) -> Limiter:
-    """One limiter a credential and process: a new one for every slice would begin each with a full bucket."""
-    if credential.pk not in _limiters:
+def limiter_for(credential: Credential, card: Card) -> Limiter | Pace:
+    """One limiter a credential and process: a new one for every slice would begin each with a full bucket.
+
+    Where the vendor counts by token, one a token, whose allowance is shared with the other processes.
+    """
+    rate = settings.CARD_RATES.get(card.slug, card.calls_per_minute)
+    secret = json.dumps(credential.secrets or {}, sort_keys=True) if card.at_once else ""
+    key = (card.slug, secret, rate) if card.at_once else credential.pk
+    if key not in _limiters:
         if len(_limiters) > 1000:
             _limiters.clear()
-        _limiters[credential.pk] = Limiter(settings.CARD_RATES.get(card.slug, card.calls_per_minute))
-    return _limiters[credential.pk]
+        _limiters[key] = (
+            Pace(rate, at_once=card.at_once, lease=lease_for(card, secret)) if card.at_once else Limiter(rate)
+        )
+    return _limiters[key]
 
 
 def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Client:

@@ -24,6 +24,8 @@ _WORDS = {
     "discount_back": "The till tells that a discount was removed",
     "fulfilment": "In store, delivery, pickup told apart",
     "deleted_sales": "Deleted sales",
+    "customer_delete": "Deleted customers",
+    "stock": "Items and stock levels",
     "webhooks": "Told at once instead of asked",
     "queue": "The POS's waiting room",
     "purchase_limits": "Purchase limits",
@@ -43,8 +45,7 @@ def page(card: Card) -> str:
         "",
         *(f"{number}. {step}" for number, step in enumerate(card.steps, 1)),
         "",
-        card.fee,
-        "",
+        *((card.fee, "") if card.fee else ()),
         "## Credentials",
         "",
         "| Field | Name on the command line | Kept | What it is |",
@@ -74,9 +75,9 @@ def page(card: Card) -> str:
         "|---|---|---|",
         *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
         "",
-        "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "
-        f"{card.calls_per_minute} calls a minute is never reached.",
+        _pace(card),
         "",
+        *(line for heading, text in card.about for line in (f"## {heading}", "", text, "")),
         "## What this POS can and cannot",
         "",
         "| | |",
@@ -92,6 +93,18 @@ def page(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _pace(card: Card) -> str:
+    if card.at_once:
+        return (
+            f"The POS allows {card.calls_per_minute // 60} calls a second and {card.at_once} at once for a token. All "
+            "our processes share them and slow down before the POS has to refuse."
+        )
+    return (
+        "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "
+        f"{card.calls_per_minute} calls a minute is never reached."
+    )
 
 
 def limits(card: Card) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ A run is a row. Whoever claims it holds a token and a lease that each page renew
 is still his, so that a worker that was taken for dead can write nothing any more.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -125,11 +126,12 @@ class Pull:
 
     def work(self) -> bool:
         """Pull until the stream is read or the slice is over. True: the stream is read."""
-        with client_for(self.credential, self.card) as client:
+        with client_for(self.credential, self.card) as client, contextlib.ExitStack() as ending:
             self.client = client
             client.before_call = self._keep_lease
             cursor = self.state.cursor
             pages = self.stream.pages.walk(client, self.stream, self.context, cursor)
+            ending.callback(pages.close)  # who reads in lanes ends them before the client closes
             gathered: list[Page] = []
             first = 0.0
             while True:
@@ -208,7 +210,7 @@ class Pull:
         return parts
 
     def _details_wanted(self, records: list[Any]) -> set[str]:
-        if self.stream.record is not SaleRecord or not records:
+        if self.stream.record is not SaleRecord or not records or not self.stream.tells_details():
             return set()
         customers = {r.customer_id for r in records if r.customer_id}
         asked = sink().wants_details(

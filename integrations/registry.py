@@ -1,9 +1,10 @@
 """The cards there are: one line each."""
 
+from .clover import card as clover
 from .cova import card as cova
 from .kit.card import Card
 
-CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD,)}
+CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD, clover.CARD)}
 
 
 def get(slug: str) -> Card:

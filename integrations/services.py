@@ -189,7 +189,8 @@ def _accept(credential: Credential, shown: Card, verified: Verified, now: dateti
         if "live_credential_once" not in str(error):
             raise
         raise Refused(
-            f"{verified.title} is already connected by another credential of this account.", field="company_id"
+            f"{verified.title} is already connected by another credential of this account.",
+            field=shown.credentials[0].name,
         ) from None
 
 

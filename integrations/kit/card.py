@@ -42,10 +42,13 @@ class Card:
     writers: tuple[type["Writer"], ...] = ()
     unserved: Mapping[str, str] = field(default_factory=dict)  # standard setting -> why this POS cannot serve it
     calls_per_minute: int = 600  # what the vendor allows for each of its services
+    at_once: int = 0  # calls a token may have under way; 0: the vendor counts by service, and only by the minute
+    app_at_once: int = 0  # the same for all tokens of an installation together; 0: not counted
     fee: str = ""  # what the vendor asks for, as a sentence
     fee_cents_per_location: int = 0
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not
     discounts_per_order: int = 1
+    about: tuple[tuple[str, str], ...] = ()  # (heading, Markdown) of what the guide says besides
     redact: tuple[str, ...] = ()  # keys removed from rows that are kept for inspection
 
     def stream(self, name: str) -> type["Stream"]:

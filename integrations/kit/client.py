@@ -6,8 +6,9 @@ bodies get into exception texts or logs.
 
 import json
 import random
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -17,11 +18,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import requests
 
 from .errors import BadCredentials, NotFound, TryLater, UnexpectedAnswer
+from .lanes import in_lane
 from .limits import Limiter, window_of
+from .pace import Pace
 
 TIMEOUTS_S = (5, 25)  # connect, read: shorter than a task's 60 s
 WHOLE_CALL_S = 25  # a body that trickles is cut off here: a call must end within a run's lease
 BIGGEST_BODY = 10 * 1024 * 1024
+Params = Mapping[str, Any] | Sequence[tuple[str, Any]]  # pairs where a name comes more than once
 _IN_PLACE_S = 10  # no second try in place once this much time has gone
 
 
@@ -64,11 +68,28 @@ def _refused_permission(service: str) -> tuple[str, str]:
     return f"The user of this connection has no permission for {service}.", ""
 
 
+class Bearer:
+    """A token that the merchant copied: it is not renewed, and a refused one stays refused."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def headers(self, send: Callable[..., Answer]) -> dict[str, str]:
+        if not self._token.isascii() or not self._token.isprintable():
+            raise BadCredentials("The token has characters that no token has: copy it again.", detail="token")
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def refused(self) -> bool:
+        return False
+
+
 class Client:
     """One pull's connection to a vendor.
 
     `identity` is the vendor's company. `vendor` is its name in sentences. `no_permission(service)` gives the
-    sentence and the setting for a 403. `get_json`, `post_json` and `put_json` return decoded JSON with
+    sentence and the setting for a 403, `unauthorized(service)` those for a 401 that no new token mends (None: one
+    sentence for all). A client may be used from several lanes (`kit/lanes.py`) at once; `before_call` is never called
+    in one. `get_json`, `post_json` and `put_json` return decoded JSON with
     numbers as int or `Decimal`; they raise `BadCredentials`, `TryLater`, `NotFound` or `UnexpectedAnswer`.
     `calls` and `seconds` count what was asked; `server_time` is the vendor's clock as of the last answer.
     """
@@ -80,8 +101,9 @@ class Client:
         *,
         identity: str = "",
         vendor: str = "The vendor",
-        limiter: Limiter | None = None,
+        limiter: Limiter | Pace | None = None,
         no_permission: Callable[[str], tuple[str, str]] = _refused_permission,
+        unauthorized: Callable[[str], tuple[str, str]] | None = None,
         tries: int = 3,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -95,10 +117,14 @@ class Client:
         self.before_call: Callable[[], None] | None = None  # who pulls keeps his lease here
         self._auth = auth
         self._no_permission = no_permission
+        self._unauthorized = unauthorized
+        self._counting = threading.Lock()
         self._tries = tries
         self._sleep = sleep
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json", "User-Agent": "aiqsync"})
+        if isinstance(limiter, Pace):
+            limiter.enter()
 
     def __enter__(self) -> "Client":
         return self
@@ -108,16 +134,25 @@ class Client:
 
     def close(self) -> None:
         self._session.close()
+        if isinstance(self.limiter, Pace):
+            self.limiter.leave()
 
-    def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, service: str = "") -> Any:
+    def keep(self) -> None:
+        """What is to be done from time to time in the thread that pulls, while lanes read."""
+        if isinstance(self.limiter, Pace):
+            self.limiter.keep()
+        if self.before_call:
+            self.before_call()
+
+    def get_json(self, path: str, params: Params | None = None, *, service: str = "") -> Any:
         """The decoded answer of a GET. Connection faults and 502 to 504 are tried again in place, twice."""
         return self._json("GET", path, params, None, service)
 
-    def post_json(self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = "") -> Any:
+    def post_json(self, path: str, body: Any, params: Params | None = None, *, service: str = "") -> Any:
         """The decoded answer of a POST, None when it is empty. Never tried again in place."""
         return self._json("POST", path, params, body, service)
 
-    def put_json(self, path: str, body: Any, params: Mapping[str, Any] | None = None, *, service: str = "") -> Any:
+    def put_json(self, path: str, body: Any, params: Params | None = None, *, service: str = "") -> Any:
         """The decoded answer of a PUT, None when it is empty. Never tried again in place."""
         return self._json("PUT", path, params, body, service)
 
@@ -137,10 +172,11 @@ class Client:
         body: bytes | None = None,
     ) -> Answer:
         """One HTTP exchange, whatever its status. `TryLater` without a whole answer, `TooLarge` if huge."""
-        if self.before_call:
+        if self.before_call and not in_lane():
             self.before_call()
         started = time.monotonic()
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         try:
             with self._session.request(
                 method,
@@ -163,7 +199,8 @@ class Client:
                 detail=type(error).__name__,
             ) from None
         finally:
-            self.seconds += time.monotonic() - started
+            with self._counting:
+                self.seconds += time.monotonic() - started
 
     def _read(self, response: requests.Response, started: float) -> bytes:
         parts, size = [], 0
@@ -185,7 +222,7 @@ class Client:
 
     # What an answer means
 
-    def _json(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, service: str) -> Any:
+    def _json(self, method: str, path: str, params: Params | None, body: Any, service: str) -> Any:
         service = service or path.strip("/").partition("/")[0]
         url = self.base_url + path
         if params:
@@ -207,21 +244,28 @@ class Client:
             last = attempt == tries
             if self.limiter:
                 self.limiter.wait(service)
-            headers = self._auth.headers(self.send)
-            if data is not None:
-                headers["Content-Type"] = "application/json"
             try:
+                headers = self._auth.headers(self.send)
+                if data is not None:
+                    headers["Content-Type"] = "application/json"
                 answer = self.send(method, url, headers=headers, body=data)
             except TryLater:
                 if last or time.monotonic() - started > _IN_PLACE_S:
                     raise
             else:
+                if answer.status == 429 and isinstance(self.limiter, Pace) and not last:
+                    # Others of this token wait as well: in place it costs a second, as a failed run half a minute.
+                    self.limiter.close(service, retry_after_s(answer.headers))
+                    continue
                 if self.limiter and (window := window_of(answer.headers)):
                     self.limiter.learn(service, **window)
                 if answer.status not in (502, 503, 504) or last or "Retry-After" in answer.headers:
                     return answer
                 if time.monotonic() - started > _IN_PLACE_S:
                     return answer
+            finally:
+                if isinstance(self.limiter, Pace):
+                    self.limiter.done(service)
             self._sleep(random.uniform(0.1, 0.4) * attempt)
         raise AssertionError("unreachable")
 
@@ -238,7 +282,10 @@ class Client:
                 detail=detail,
             )
         if status == 401:
-            raise BadCredentials(f"{self.vendor} refuses the log-in, with a new token too.", detail=detail)
+            sentence, setting = f"{self.vendor} refuses the log-in, with a new token too.", ""
+            if self._unauthorized:
+                sentence, setting = self._unauthorized(service)
+            raise BadCredentials(sentence, setting=setting, detail=detail)
         if status == 403:
             sentence, setting = self._no_permission(service)
             raise BadCredentials(sentence, setting=setting, detail=detail)
@@ -246,7 +293,9 @@ class Client:
             raise NotFound(f"{self.vendor} knows no such record.", detail=detail)
         if status == 429:
             after = retry_after_s(answer.headers)
-            if self.limiter:
+            if isinstance(self.limiter, Pace):
+                after = self.limiter.close(service, after)
+            elif self.limiter:
                 self.limiter.close(service, after or 10)
             raise TryLater(f"{self.vendor} asks us to slow down.", after_s=after, detail=detail)
         if status >= 500 or status == 408:

@@ -5,10 +5,11 @@ killed. A walk started with the cursor of any page it yielded goes on behind tha
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 from .errors import BadRow, UnexpectedAnswer
 from .streams import Context, Page, Stream
@@ -21,13 +22,40 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rows_in(answer: Any, title: str) -> list[Any]:
-    """The rows of a bare array or of HAL (`_embedded.self`, which is left out when there are none)."""
-    if isinstance(answer, dict):
+    """The rows of a bare array, of `elements`, or of HAL (`_embedded.self`, left out when there are none)."""
+    if isinstance(answer, dict) and "elements" in answer:
+        answer = answer["elements"]
+    elif isinstance(answer, dict):
         embedded = answer.get("_embedded")
         answer = embedded.get("self", []) if isinstance(embedded, dict) else None
     if not isinstance(answer, list):
         raise UnexpectedAnswer(f"{title}: the answer is not a list.")
     return answer
+
+
+def asked_for(client: "Client", path: str, asked: Sequence[tuple[str, Any]], stream: type[Stream]) -> list[Any]:
+    """The rows of a list that repeats what it was asked in its `href`, each row once.
+
+    An answer that belongs to another question is asked for once more; what is then repeated wrongly is believed,
+    for how exactly a vendor repeats is no promise of his.
+    """
+    for last in (False, True):
+        answer = client.get_json(path, asked, service=stream.service)
+        if last or _repeats(answer, dict(asked)):
+            break
+    return distinct(rows_in(answer, stream.title), stream)
+
+
+def _repeats(answer: Any, asked: Mapping[str, Any]) -> bool:
+    href = answer.get("href") if isinstance(answer, dict) else None
+    told = dict(parse_qsl(urlsplit(href).query)) if isinstance(href, str) else {}
+    return all(told.get(name, str(asked[name])) == str(asked[name]) for name in ("limit", "offset"))
+
+
+def distinct(rows: list[Any], stream: type[Stream]) -> list[Any]:
+    """Without the repetitions of a row, the first of each. Those without an id stay."""
+    found = {stream.row_id(row) or f"#{place}": row for place, row in reversed(list(enumerate(rows)))}
+    return rows if len(found) == len(rows) else list(found.values())[::-1]
 
 
 def fingerprint(rows: list[Any], stream: type[Stream]) -> str:

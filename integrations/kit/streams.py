@@ -54,6 +54,7 @@ class Stream:
     interval_s: ClassVar[int] = 20  # shortest time between two pulls; grows with the number of locations
     per_location: ClassVar[bool] = False
     history: ClassVar[bool] = False  # its first pull reads the past, which takes a while
+    service: ClassVar[str] = ""  # what a refusal is about, in the client's words; "": the path's first part
     if_empty: ClassVar[str] = ""  # what to check in the POS when it was read to the end and never brought a row
     after: ClassVar[tuple[str, ...]] = ()  # streams whose first pull must be done before this one starts
 
@@ -73,7 +74,29 @@ class Stream:
         """Vendor row in, neutral record out; `BadRow` if it cannot be."""
         raise NotImplementedError
 
+    # What a page needs before it is parsed. Walkers that read in lanes call these there: HTTP, and nothing else.
+
+    @classmethod
+    def prepare(cls, client: "Client", context: Context) -> Any:
+        """What `complete` needs to know besides. Called once a pull, in the thread that pulls."""
+        return None
+
+    @classmethod
+    def complete(cls, client: "Client", context: Context, rows: list[Any], about: Any) -> list[Any]:
+        """The rows as `parse` takes them: nested lists made whole, a row split where it holds several records."""
+        return rows
+
+    @classmethod
+    def missed(cls, client: "Client", context: Context, since: datetime, about: Any) -> list[Any]:
+        """Rows that changed since then without their time of change telling, completed."""
+        return []
+
     # Details: a second call for single rows. A stream without them leaves these alone.
+
+    @classmethod
+    def tells_details(cls) -> bool:
+        """Whether there are any."""
+        return cls.fetch_details.__func__ is not Stream.fetch_details.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def details_reason(cls, record: Any, context: Context) -> str:

@@ -150,3 +150,14 @@ class CustomerBalance(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.external_id} {self.points}"
+
+
+class CallAllowance(models.Model):
+    """Who may call a vendor how often at once, by token (`integrations/pace.py`). An installation's, not a tenant's."""
+
+    card = models.CharField(max_length=40, primary_key=True)
+    version = models.BigIntegerField(default=0)
+    holders = models.JSONField(default=dict, help_text="By process and token: slots, until, since, freed.")
+
+    def __str__(self) -> str:
+        return self.card

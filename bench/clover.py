@@ -1,0 +1,143 @@
+"""A first sync of a stand-in Clover that keeps its limits: how much of the allowance is used, and what is refused.
+
+    .venv/bin/python -m bench.clover [--customers 5000] [--orders 20000] [--latency 0.15] [--processes 1]
+
+The stand-in allows 16 calls a second and 5 at once for the token, 50 and 10 for the app, and answers 429 beyond. Each
+answer takes `latency` seconds besides the time to make it, as a service far away would. With two processes customers
+and sales are read at the same time, by one token.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLOWED = 16
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--customers", type=int, default=5_000)
+    asked.add_argument("--orders", type=int, default=20_000)
+    asked.add_argument("--latency", type=float, default=0.15)
+    asked.add_argument("--processes", type=int, default=1, choices=(1, 2))
+    asked.add_argument("--child", help=argparse.SUPPRESS)
+    args = asked.parse_args()
+    if args.child:
+        child(args.child)
+        return
+    home = tempfile.mkdtemp(prefix="aiqsync-bench-")
+    sandbox = subprocess.Popen(
+        [sys.executable, "-m", "integrations.sandbox", "clover", "--customers", "10", "--sales", "10"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    url = json.loads(sandbox.stdout.readline())["clover"]
+    os.environ |= {
+        "AIQSYNC_VAR": home, "DJANGO_SETTINGS_MODULE": "aiqsync.settings", "CLOVER_BASE_URL": url,
+        "HISTORY_DAYS": "185", "DATABASE_URL": "", "LOG_LEVEL": "WARNING",
+    }  # fmt: skip
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    settings.EMBEDDED.ensure()
+    try:
+        measure(url, args)
+    finally:
+        settings.EMBEDDED.stop()
+        sandbox.terminate()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def ask(url: str, route: str, **body: object) -> object:
+    data = json.dumps(body).encode() if body else None
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/_sandbox/{route}", data), timeout=300) as answer:
+        return json.load(answer)
+
+
+def measure(url: str, args: argparse.Namespace) -> None:
+    from django.core.management import call_command
+    from django.utils import timezone
+
+    from aiqsync.accounts.tenancy import acting_in
+    from aiqsync.pages.accounts import open_account
+    from integrations import services
+    from integrations.models import Customer, Sale, SyncRun
+    from loyalty import audits
+    from stores import services as stores
+
+    call_command("migrate", verbosity=0)
+    ask(url, "seed", customers=args.customers, sales=args.orders, seed=7, days=180, latency=args.latency)
+    account, _, _ = open_account(name="Bench", owner_email="owner@bench.example", timezone="America/Denver")
+    link = services.connection_of(account_id=account.pk, slug="clover")
+    told = ask(url, "credentials")
+    given = {f.name: str(told[f.name]) for f in services.card("clover").credentials}
+    with acting_in(account.pk):
+        credential = services.save_credential(connection=link, given=given)
+        services.connect(credential=credential, now=timezone.now())
+        stores.map_all(origin_id=credential.origin_id)
+    runs("locations", "categories", "products", "employees", "tenders", "order_types")
+    since = max(call["seq"] for call in ask(url, "calls"))
+    time.sleep(1.2)
+    started = time.monotonic()
+    if args.processes == 2:
+        children = [
+            subprocess.Popen([sys.executable, "-m", "bench.clover", "--child", name], cwd=ROOT)
+            for name in ("customers", "sales")
+        ]
+        for one in children:
+            one.wait()
+    else:
+        runs("customers", "sales")
+    took = time.monotonic() - started
+    calls = ask(url, f"calls?since={since}")
+    tell(calls, took)
+    for name in ("customers", "sales"):
+        run = SyncRun.unscoped.filter(stream__stream=name).latest("id")
+        print(f"{name:10} {run.status} {run.rows_read} rows, {run.calls} calls, {run.seconds} {run.message}")
+    print(f"stored: {Customer.unscoped.count()} customers, {Sale.unscoped.count()} sales and refunds; violations "
+          f"{len(audits.violations())}")  # fmt: skip
+
+
+def runs(*names: str) -> None:
+    """Each stream once to its end, in this process."""
+    from integrations import services
+    from integrations.models import StreamState
+
+    for name in names:
+        run = services.enqueue_run(state=StreamState.unscoped.get(stream=name), enqueue=None)
+        while services.run_slice(run.pk):
+            pass
+
+
+def child(name: str) -> None:
+    import django
+
+    django.setup()
+    runs(name)
+
+
+def tell(calls: list[dict], took: float) -> None:
+    from datetime import datetime
+
+    times = [datetime.fromisoformat(call["at"].replace("Z", "+00:00")).timestamp() for call in calls]
+    busy = max(times) - min(times) or 1.0
+    statuses = Counter(call["status"] for call in calls)
+    rate = (len(calls) - 1) / busy
+    tightest = max(sum(t <= other < t + 1 for other in times) for t in times)
+    print(f"{len(calls)} calls in {busy:.1f} s of {took:.1f} s: {rate:.2f} a second, {rate / ALLOWED:.1%} of "
+    f"{ALLOWED}; "
+          f"most in any one second {tightest}; statuses {dict(statuses)}; 429: {statuses[429]}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
