@@ -1,9 +1,10 @@
 """The cards there are: one line each."""
 
 from .cova import card as cova
+from .files import card as files
 from .kit.card import Card
 
-CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD,)}
+CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD, files.CARD)}
 
 
 def get(slug: str) -> Card:

@@ -175,11 +175,11 @@ def guess_kind(header: Sequence[str], name: str = "") -> str:
         return CONTACTS.name
     if {"contactid", "loyaltypoints"} <= words and ("loyalty" in words or "countofsales" in words):
         return CONTACTS.name
+    if words & set(SALES.column("external_id").words) and words & set(SALES.column("sold_at").words):
+        return SALES.name
     for kind in (SALES, INVENTORY, CUSTOMERS):
         if any(word in name.lower() for word in (kind.name.rstrip("s"), *_NAMES[kind.name])):
             return kind.name
-    if words & set(SALES.column("external_id").words) and words & set(SALES.column("sold_at").words):
-        return SALES.name
     if words & {"sku", "quantity", "qty", "onhand", "quantityonhand", "stock"}:
         return INVENTORY.name
     if words & {*_PHONE, *_EMAIL, "firstname", "lastname"}:

@@ -5,12 +5,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..kit import phones, values
 from ..kit.errors import BadRow
-from ..kit.records import CustomerRecord, LineRecord, LocationRecord, ProductRecord, SaleRecord, StockRecord, stock_id
+from ..kit.records import (
+    ContactRecord,
+    CustomerRecord,
+    LineRecord,
+    LocationRecord,
+    ProductRecord,
+    SaleRecord,
+    StockRecord,
+    stock_id,
+)
 from . import cells
 from .columns import CONTACTS, CUSTOMERS, IGNORE, INVENTORY, SALES, Kind
 from .tables import Row
@@ -18,20 +27,6 @@ from .tables import Row
 _FULFILMENT = {"delivery": "delivery", "pickup": "pickup", "instore": "in_store", "walkin": "in_store",
                "retail": "in_store", "curbside": "pickup", "online": "pickup"}  # fmt: skip
 MOST_LINES = 500
-
-
-class ContactRecord(NamedTuple):
-    """A row of AIQ's contact export. Nothing in it is a permission to send messages, so none is read from it."""
-
-    customer: CustomerRecord  # its external id is the contact id
-    points: Decimal
-    member: bool
-    since: date | None
-    sources: tuple[tuple[str, str], ...] = ()  # (platform, id in that POS)
-
-    @property
-    def external_id(self) -> str:
-        return self.customer.external_id
 
 
 @dataclass
