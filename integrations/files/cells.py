@@ -11,6 +11,10 @@ from ..kit.values import number as exact
 
 EPOCH = date(1899, 12, 30)  # day 0 of Excel's calendar, with its leap year 1900
 _SERIAL = re.compile(r"\d{5}(\.\d+)?")
+_PLAIN = re.compile(r"[+-]?\d+\.?\d*([eE][+-]?\d{1,2})?")
+_AROUND = re.compile(
+    r"[\s\u00a0\u202f'’]|[A-Za-z]{0,3}[$€£¥]|^[A-Za-z]{2,3}(?=\s|[\d-])|(?<=[\d\s])[A-Za-z]{2,3}$"
+)  # currencies
 _SCIENTIFIC = re.compile(r"(\d)(?:[.,](\d+))?[eE]\+?(\d{1,2})")
 _DAY = re.compile(r"(\d{1,4})[-/. ](\d{1,2}|[A-Za-z]{3,9})[-/. ,]+(\d{2,4})")
 _NAMED = re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2}),? (\d{4})")
@@ -27,7 +31,11 @@ def number(raw: str, what: str) -> Decimal:
     if not text:
         return Decimal(0)
     negative = text.startswith("(") and text.endswith(")") or text.endswith("-")
-    text = re.sub(r"[^\d.,eE+-]", "", text.strip("()").rstrip("-"))
+    text = text.strip("()").rstrip("-").strip()
+    if not _PLAIN.fullmatch(text):
+        text = _AROUND.sub("", text)
+        if re.search(r"[^\d.,+-]", text):
+            raise BadRow(f"{what} is not a number: {raw[:40]}")
     points, commas = text.count("."), text.count(",")
     if points and commas:
         decimal = max(text.rfind("."), text.rfind(","))

@@ -190,7 +190,7 @@ class _Lines:
 def _csv_rows(body: BinaryIO, shape: Shape, position: int, number: int) -> Iterator[Row]:
     while True:
         lines = _Lines(body, shape, position)
-        reader = csv.reader(lines, delimiter=shape.separator, strict=False)
+        reader = csv.reader(lines, delimiter=shape.separator, strict=True)
         began = position
         try:
             for cells in reader:
@@ -214,7 +214,7 @@ def _csv_rows(body: BinaryIO, shape: Shape, position: int, number: int) -> Itera
             if not text:
                 return
             cut = [cell[:200] for cell in text.rstrip("\n").split(shape.separator)][:COLUMNS]
-            yield Row(number, cut, position, "A quotation mark in this row is never closed.")
+            yield Row(number, cut, position, "The quotation marks in this row do not match.")
 
 
 def unquoted(cell: str) -> str:
@@ -262,7 +262,7 @@ def _sheet(body: BinaryIO) -> tuple[Any, Any]:
 
 
 def _look_xlsx(body: BinaryIO) -> Shape:
-    for at, cells in _sheet_rows(body):
+    for at, cells in _sheet_rows(body, COLUMNS + 1):
         if any(cells):
             while cells and not cells[-1]:
                 cells.pop()
@@ -270,10 +270,10 @@ def _look_xlsx(body: BinaryIO) -> Shape:
     raise NotATable("The first sheet of the workbook is empty.")
 
 
-def _sheet_rows(body: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _sheet_rows(body: BinaryIO, wide: int) -> Iterator[tuple[int, list[str]]]:
     book, sheet = _sheet(body)
     try:
-        for at, values in enumerate(sheet.iter_rows(values_only=True, max_col=COLUMNS + 1), 1):
+        for at, values in enumerate(sheet.iter_rows(values_only=True, max_col=wide), 1):
             if at > SHEET_ROWS:
                 raise NotATable(f"The workbook has more than {SHEET_ROWS:,} rows. Save it as CSV.")
             yield at, [written(value) for value in values]
@@ -284,7 +284,7 @@ def _sheet_rows(body: BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _xlsx_rows(body: BinaryIO, shape: Shape, position: int) -> Iterator[Row]:
-    for at, cells in _sheet_rows(body):
+    for at, cells in _sheet_rows(body, len(shape.header)):
         if at <= position:
             continue
         if any(len(cell) > LONGEST_CELL for cell in cells):
