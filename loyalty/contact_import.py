@@ -117,7 +117,8 @@ def _posted(account_id: int, origin_id: int, contacts: Sequence[ContactRecord]) 
     keys = {key_of(origin_id, one.external_id): one.external_id for one in contacts}
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT key FROM loyalty_entry WHERE account_id = %s AND key = ANY(%s)", [account_id, list(keys)]
+            "SELECT key FROM loyalty_entry WHERE account_id = %s AND key = ANY(%s)",
+            [account_id, list(keys)],
         )
         return {keys[row[0]] for row in cursor.fetchall()}
 
@@ -233,7 +234,8 @@ def _name(account_id: int, origin_id: int, taken: Sequence[_Taken], now: datetim
     """Aliases, with the balance the file told, and the POS records it named. Who said it first keeps a record."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO loyalty_contactalias AS t (account_id, origin_id, persona_id, alias, points, member_since, at)
+            """INSERT INTO loyalty_contactalias AS t
+                   (account_id, origin_id, persona_id, alias, points, member_since, at)
                SELECT %s, %s, w.row, w.alias, w.points, w.since, %s
                FROM unnest(%s::bigint[], %s::text[], %s::numeric[], %s::date[]) w (row, alias, points, since)
                ORDER BY w.alias
@@ -385,7 +387,8 @@ def tally(*, account_id: int, origin_id: int) -> Tally:
         cursor.execute(
             _DIFFERENCES
             + """SELECT count(*), coalesce(sum(points), 0), coalesce(sum(balance), 0),
-                        count(*) FILTER (WHERE points = balance), count(*) FILTER (WHERE points <> balance) FROM held""",
+                        count(*) FILTER (WHERE points = balance), count(*) FILTER (WHERE points <> balance)
+                 FROM held""",
             {"account": account_id, "origin": origin_id},
         )
         return Tally(*cursor.fetchone())

@@ -1,4 +1,4 @@
-"""File drop: send a file, say what its columns mean, look at its first rows, have it read; and where files are dropped."""
+"""File drop: send a file, say what its columns mean, look at its first rows, have it read; where files are dropped."""
 
 from datetime import date
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What people and spreadsheets write into cells: numbers, money, days, times, yes and no. `BadRow` when it is garbage."""
+"""What people and spreadsheets write into cells: numbers, days, times, yes and no. `BadRow` when it is garbage."""
 
 import re
 from collections.abc import Iterable

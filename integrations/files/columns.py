@@ -196,10 +196,10 @@ def guess(header: Sequence[str], kind: Kind, remembered: Mapping[str, str] | Non
     found = {one: IGNORE for one in header}
     taken: set[str] = set()
     for one in header:
-        if remembered and one in remembered and (said := remembered[one]) in kind.names | {IGNORE}:
-            if said not in taken or said == IGNORE:
-                found[one] = said
-                taken.add(said)
+        said = remembered.get(one, IGNORE) if remembered else IGNORE
+        if said in kind.names and said not in taken:
+            found[one] = said
+            taken.add(said)
     left = [one for one in header if not (remembered and one in remembered)]
     # A column goes to the meaning that names it first: `date` is the sale's day before it is anything else.
     ranked = sorted(

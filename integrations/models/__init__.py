@@ -24,7 +24,8 @@ from .rows import (
 from .uploads import ColumnMapping, Upload, UploadChunk, UploadError, UploadFrom, UploadState
 
 __all__ = [
-    "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
+    "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer",
+    "CustomerBalance", "Fulfilment",
     "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "RefusedRow",
     "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
     "Term", "TermKind", "Upload", "UploadChunk", "UploadError", "UploadFrom", "UploadState",

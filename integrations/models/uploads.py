@@ -1,4 +1,4 @@
-"""Files that merchants send: what they are, how their columns are read, how far they are, and their bodies for a while."""
+"""Files that merchants send: what they are, how their columns are read, how far they are, and their bodies a while."""
 
 from django.db import models
 from django.db.models import Q

@@ -1,4 +1,4 @@
-"""Reading a file, a slice at a time: rows landed, errors kept, the place where the next row begins; together or not at all.
+"""Reading a file, a slice at a time: rows, errors and the place of the next row are saved together or not at all.
 
 Whoever claims a file holds a token and a lease; a batch is saved only while the token is still his. A worker killed
 anywhere leaves the file where the last batch ended, and what was read twice changes nothing.

@@ -1,4 +1,4 @@
-"""What may be asked of a file that came in: how its columns are read, to begin, to stop, to go on, its errors as a table."""
+"""What may be asked of a file that came in: to choose its columns, to begin, stop and go on, and for its errors."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,8 +71,8 @@ def _understood(found: Any, account: Account) -> list[tuple[str, str]]:
     for one in [] if found.sales else [*found.customers, *(contact.customer for contact in found.contacts)]:
         said += [("Shopper", f"{one.first_name} {one.last_name}".strip()),
                  ("Phone", one.phone or (f"{one.phone_raw} (no valid number)" if one.phone_raw else "")),
-                 ("E-mail", one.email or (f"{one.email_raw} (no valid address)" if one.email_raw else "")),
-                 ("Born", one.birth_date), ("Place", " ".join(filter(None, (one.city, one.state)))),
+                 ("E-mail", one.email or (one.email_raw and f"{one.email_raw} (not valid)")),
+                 ("Born", one.birth_date), ("Place", f"{one.city} {one.state}".strip()),
                  ("Known by", "its own columns" if one.external_id.startswith("row-") else one.external_id)]  # fmt: skip
     for one in found.contacts:
         said += [("Points", f"{one.points:,.2f}"), ("Member", "yes" if one.member else "no")]

@@ -182,10 +182,13 @@ class TestColumns:
         assert columns.guess_kind(header.split(","), name) == kind
 
     def test_aiqs_own_columns_for_transactions(self):
-        header = ("TransactionID,TransactionRefundID,Patient Number,LocationID,Order Type,Item ID,ProductName,"
-                  "Product Category Name,VendorName,InventoryQuantity,Agg - Product Sales (subtotal),AllocatedTax,"
-                  "Product Discount,AllocatedPrice,TransactionDate,Completed Time,Patient Postal Code,Patient Address,"
-                  "Patient Name,Patient email,Patient Phone Default,Patient Age,Facility Name").split(",")  # fmt: skip
+        header = [
+            "TransactionID", "TransactionRefundID", "Patient Number", "LocationID", "Order Type", "Item ID",
+            "ProductName", "Product Category Name", "VendorName", "InventoryQuantity",
+            "Agg - Product Sales (subtotal)", "AllocatedTax", "Product Discount", "AllocatedPrice",
+            "TransactionDate", "Completed Time", "Patient Postal Code", "Patient Address", "Patient Name",
+            "Patient email", "Patient Phone Default", "Patient Age", "Facility Name",
+        ]  # fmt: skip
         found = columns.guess(header, columns.SALES)
         assert list(found.values()) == [
             "external_id", "original_id", "customer_id", "location_id", "fulfilment", "product_id", "product",
