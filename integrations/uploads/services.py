@@ -73,7 +73,7 @@ def _understood(found: Any, account: Account) -> list[tuple[str, str]]:
                  ("Phone", one.phone or (f"{one.phone_raw} (no valid number)" if one.phone_raw else "")),
                  ("E-mail", one.email or (one.email_raw and f"{one.email_raw} (not valid)")),
                  ("Born", one.birth_date), ("Place", f"{one.city} {one.state}".strip()),
-                 ("Known by", "its own columns" if one.external_id.startswith("row-") else one.external_id)]  # fmt: skip
+                 ("Known by", "its columns" if one.external_id.startswith("row-") else one.external_id)]  # fmt: skip
     for one in found.contacts:
         said += [("Points", f"{one.points:,.2f}"), ("Member", "yes" if one.member else "no")]
     for one in found.products:
