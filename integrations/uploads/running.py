@@ -53,6 +53,10 @@ class LostLease(Exception):
     """Another delivery has this file, or it was stopped."""
 
 
+class _TakenBack(Exception):
+    """Ends a trial: nothing of it stays."""
+
+
 def claim(upload_id: int) -> str | None:
     """Take the file, on the database's clock. None: somebody else has it, or it is over."""
     token = uuid4().hex
@@ -225,14 +229,24 @@ class _Run:
         try:
             self._save_together(batch)
         except arrivals.UNFIT:
-            # Some row that no column holds: the others land, each alone, and the batch ends as one that was read.
+            # Some row that no column holds: each is tried alone and taken back, then those that fit land together.
             for found in batch:
-                if not found.problem:
-                    try:
-                        arrivals.in_one_go(lambda found=found: self._land([found]))
-                    except arrivals.UNFIT:
-                        found.problem = arrivals.OUT_OF_BOUNDS
+                if not found.problem and not self._fits(found):
+                    found.problem = arrivals.OUT_OF_BOUNDS
             self._save_together(batch)
+
+    def _fits(self, found: Found) -> bool:
+        def attempt() -> None:
+            self._land([found])
+            raise _TakenBack
+
+        try:
+            arrivals.in_one_go(attempt)
+        except _TakenBack:
+            return True
+        except arrivals.UNFIT:
+            return False
+        raise AssertionError("unreachable")
 
     def _save_together(self, batch: Sequence[Found]) -> None:
         if self.kind is columns.CONTACTS and not self.upload.counting:

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import json
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from integrations.arrivals import OUT_OF_BOUNDS
 from integrations.models import (
     Customer,
     Location,
@@ -167,9 +170,10 @@ class TestErrors:
         assert RefusedRow.unscoped.filter(solved_at=None, external_id__gt="").count() == 0
 
     def test_a_value_that_no_column_holds_refuses_its_row_only(self, account):
-        text = "id,name,price,quantity\n1,A,5,1\n2,B,5,9999999\n3,C,5,3\n"
-        upload = sent_and_read(account, text.replace("9999999", "99999999999"), name="inventory.csv")
+        text = "order id,date,line total,qty\n1,2026-03-02,5,1\n2,2026-03-02,9000000,0.0001\n3,2026-03-02,5,1\n"
+        upload = sent_and_read(account, text, name="sales.csv")
         assert (upload.state, upload.rows_new, upload.rows_refused) == (UploadState.DONE, 2, 1)
+        assert UploadError.unscoped.get(upload=upload).reason == OUT_OF_BOUNDS
 
     def test_numbers_of_papers_are_not_kept_in_a_refused_row(self, account):
         upload = sent_and_read(account, "first name,phone,license\n,,D1234567\n")
@@ -339,3 +343,21 @@ class TestBodies:
         assert done.state == UploadState.DONE
         sent_and_read(account, CUSTOMERS)
         assert not Persona.unscoped.filter(first_name="Ada").exists()
+
+
+class TestCommand:
+    def call(self, account, path, *more):
+        out = io.StringIO()
+        call_command("read_file", str(path), "--account", account.uid, "--source", "Old till", *more, stdout=out)
+        return json.loads(out.getvalue().splitlines()[-1])
+
+    def test_a_file_is_read_in_the_foreground(self, account, tmp_path):
+        (tmp_path / "people.csv").write_text("Nummer,Phone\n1,6045550142\n")
+        told = self.call(account, tmp_path / "people.csv", "--kind", "customers", "--map", "Nummer=external_id")
+        assert (told["kind"], told["state"], told["new"], told["refused"]) == ("customers", "done", 1, 0)
+        assert Customer.unscoped.get().external_id == "1"
+
+    def test_what_cannot_be_is_a_sentence(self, account, tmp_path):
+        (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(CommandError, match="Choose what the file holds"):
+            self.call(account, tmp_path / "x.csv")
