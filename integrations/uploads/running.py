@@ -73,11 +73,11 @@ def claim(upload_id: int) -> str | None:
 # Two dispatchers: the second waits for the row, finds the condition false, and leaves it.
 _DUE = """
 UPDATE integrations_upload u SET state = 'queued', token = '', lease_until = NULL,
-       queued_at = now() + %(lease)s * interval '1 second'
+       queued_at = clock_timestamp() + %(lease)s * interval '1 second'
 WHERE u.id IN (SELECT id FROM integrations_upload
-               WHERE state = 'running' AND lease_until < now() OR state = 'queued' AND queued_at <= now()
+               WHERE state = 'running' AND lease_until < clock_timestamp() OR state = 'queued' AND queued_at <= clock_timestamp()
                ORDER BY id LIMIT %(limit)s)
-  AND (u.state = 'running' AND u.lease_until < now() OR u.state = 'queued' AND u.queued_at <= now())
+  AND (u.state = 'running' AND u.lease_until < clock_timestamp() OR u.state = 'queued' AND u.queued_at <= clock_timestamp())
 RETURNING u.id
 """
 

@@ -32,7 +32,7 @@ def shop(settings, tmp_path):
         f"{n},{'never' if n % 3 else '2026-03-02'},5\n" for n in range(40)
     )
     sent_and_read(account, bad, name="transactions with a rather long name, as some tills write them 2026-11-02.csv")
-    counted = read(send(account, EXPORT, name="personas.csv", source="AIQ"))
+    read(send(account, EXPORT, name="personas.csv", source="AIQ"))
     taken = read(send(account, EXPORT, name="personas-2026-11-30.csv", source="AIQ"))
     uploads.confirm(upload=taken, earn_from=date(2026, 11, 1), seen=taken.rows_read, user=account.user, now=now,
                     enqueue=NOBODY)  # fmt: skip
@@ -44,7 +44,7 @@ def shop(settings, tmp_path):
     uploads.begin(upload=stopped, now=now, enqueue=NOBODY)
     uploads.stop(upload=stopped, now=now)
     send(account, "a,b\n1,2\n", name="unknown.csv")
-    account.taken, account.counted = taken, counted
+    account.taken, account.live = taken, running
     settings.FILES_ROOT = str(tmp_path)
     (tmp_path / account.uid / "daily").mkdir(parents=True)
     link = services.connection_of(account_id=account.pk, slug="files")
@@ -65,7 +65,9 @@ def addresses(shop) -> list[str]:
 def test_every_page(page, live_server, shop):
     enter(page, live_server, shop.user)
     visit = Visit(page, live_server)
-    visit.pages(addresses(shop))
+    # One that is being read draws itself anew while Tab goes through it.
+    live = reverse("admin:file", args=[shop.live.pk])
+    visit.pages([path for path in addresses(shop) if path != live])
     if folder := os.environ.get("PICTURES"):
         for at, path in enumerate(addresses(shop)):
             for width in WIDTHS:
