@@ -75,9 +75,11 @@ _DUE = """
 UPDATE integrations_upload u SET state = 'queued', token = '', lease_until = NULL,
        queued_at = clock_timestamp() + %(lease)s * interval '1 second'
 WHERE u.id IN (SELECT id FROM integrations_upload
-               WHERE state = 'running' AND lease_until < clock_timestamp() OR state = 'queued' AND queued_at <= clock_timestamp()
+               WHERE state = 'running' AND lease_until < clock_timestamp()
+                  OR state = 'queued' AND queued_at <= clock_timestamp()
                ORDER BY id LIMIT %(limit)s)
-  AND (u.state = 'running' AND u.lease_until < clock_timestamp() OR u.state = 'queued' AND u.queued_at <= clock_timestamp())
+  AND (u.state = 'running' AND u.lease_until < clock_timestamp()
+       OR u.state = 'queued' AND u.queued_at <= clock_timestamp())
 RETURNING u.id
 """
 
