@@ -203,6 +203,17 @@ CARD_BASE_URLS = DEMO.get("sandboxes", {}) | {
 # Calls a minute to a vendor's service: unset is the card's own limit, 0 switches pacing off.
 CARD_RATES = {slug: env.int(f"{slug.upper()}_RATE") for slug in CARDS if f"{slug.upper()}_RATE" in os.environ}
 
+# Files that merchants send. FILES_ROOT: the folder watched for drops; each account's own folder below it bears its UID.
+FILES_MAX_MB = env.int("FILES_MAX_MB", default=50)
+FILES_ROOT = env.str("FILES_ROOT", default="")
+FILE_UPLOAD_HANDLERS = [
+    "aiqsync.security.BoundedUpload",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
+# Lets addresses that merchants type lead to this machine: for tests and stand-ins only.
+ALLOW_LOOPBACK_ADDRESSES = env.bool("ALLOW_LOOPBACK_ADDRESSES", default=TESTING)
+
 UNFOLD = {
     "SITE_TITLE": "aiqsync",
     "SITE_HEADER": "aiqsync",

@@ -1,11 +1,12 @@
 """Joins the floors: what `integrations` lands is handed to `loyalty`."""
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+from typing import Any
 
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import ingest, matching, rules
+from loyalty import contact_import, ingest, matching, rules
 
 
 class LoyaltySink:
@@ -51,6 +52,29 @@ class LoyaltySink:
 
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
         raise NotImplementedError
+
+    def count_contacts(
+        self, *, account_id: int, origin_id: int, contacts: Sequence[Any], so_far: dict[str, Any], now: datetime
+    ) -> dict[str, Any]:
+        return contact_import.count(
+            account_id=account_id, origin_id=origin_id, contacts=contacts, so_far=so_far, now=now
+        )
+
+    def take_contacts(
+        self,
+        *,
+        account_id: int,
+        origin_id: int,
+        contacts: Sequence[Any],
+        so_far: dict[str, Any],
+        user_id: int | None,
+        earn_from: date | None,
+        now: datetime,
+    ) -> dict[str, Any]:
+        return contact_import.take(
+            account_id=account_id, origin_id=origin_id, contacts=contacts, so_far=so_far, user_id=user_id,
+            earn_from=earn_from, now=now,
+        )  # fmt: skip
 
     def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import services
+from integrations.uploads import running as uploads
 from loyalty import checks, jobs
 
 
@@ -34,6 +35,17 @@ def run_job(job_id: int) -> None:
     """One slice of a job; the next slice is queued when there is more."""
     if jobs.run_slice(job_id):
         enqueue_job(job_id)
+
+
+def enqueue_upload(upload_id: int) -> None:
+    """The same for a file that was sent."""
+    async_task("aiqsync.tasks.read_upload", upload_id)
+
+
+def read_upload(upload_id: int) -> None:
+    """One slice of a file; the next slice is queued when there is more."""
+    if uploads.run_slice(upload_id):
+        enqueue_upload(upload_id)
 
 
 def heartbeat() -> None:

@@ -1,6 +1,7 @@
 """A vendor's client for one credential: sealed secrets out, token kept, pace held."""
 
 import json
+import os
 from typing import Any
 
 from django.conf import settings
@@ -39,6 +40,16 @@ def limiter_for(credential: Credential, card: Card) -> Limiter | Pace:
     return _limiters[key]
 
 
+def _told(credential: Credential) -> dict[str, Any]:
+    """What the installation says and a merchant never can: below which folder of this account's own files may lie."""
+    root = settings.FILES_ROOT
+    return {
+        "_root": os.path.join(root, credential.account.uid) if root else "",
+        "_loopback": settings.ALLOW_LOOPBACK_ADDRESSES,
+        "_most_mb": settings.FILES_MAX_MB,
+    }
+
+
 def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Client:
     """A client with this credential's values and secrets.
 
@@ -57,7 +68,7 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
             Credential.unscoped.filter(pk=credential.pk, state=CredentialState.CONNECTED).update(token=token)
 
     return card.client(
-        values={**credential.values, **(credential.secrets or {})},
+        values={**credential.values, **(credential.secrets or {}), **(_told(credential) if card.told else {})},
         base_url=base_url_of(card),
         token=None if fresh else credential.token,
         save_token=save_token,

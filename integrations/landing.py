@@ -18,6 +18,7 @@ from .digests import paper_id
 from .kit.records import (
     BalanceRecord,
     CustomerRecord,
+    FilePiece,
     LineRecord,
     LocationRecord,
     PricingGroupRecord,
@@ -409,6 +410,13 @@ def lock_origin(origin_id: int) -> None:
         cursor.execute("SELECT 1 FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
 
 
+def file_pieces(*, account_id: int, origin_id: int, records: Sequence[FilePiece]) -> Landed:
+    """Keep pieces of dropped files; `new` are the files that are whole now."""
+    from .uploads import intake
+
+    return _count(Landed(new=intake.keep(account_id=account_id, origin_id=origin_id, pieces=records)), len(records))
+
+
 LAND: dict[type, Callable[..., Landed]] = {
     CustomerRecord: customers,
     SaleRecord: sales,
@@ -418,4 +426,5 @@ LAND: dict[type, Callable[..., Landed]] = {
     StockRecord: stock,
     TermRecord: terms,
     BalanceRecord: balances,
+    FilePiece: file_pieces,
 }

@@ -2,9 +2,10 @@
 
 from .clover import card as clover
 from .cova import card as cova
+from .files import card as files
 from .kit.card import Card
 
-CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD, clover.CARD)}
+CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD, clover.CARD, files.CARD)}
 
 
 def get(slug: str) -> Card:

@@ -7,7 +7,7 @@ it, a setting and what it starts, a sent write and what it means are saved toget
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class LandAgain(Exception):
@@ -65,6 +65,24 @@ class Sink(Protocol):
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
         """An outbound write is in the POS as this customer of ours (just landed)."""
 
+    def count_contacts(
+        self, *, account_id: int, origin_id: int, contacts: Sequence[Any], so_far: dict[str, Any], now: datetime
+    ) -> dict[str, Any]:
+        """What taking these rows of a contact export over would do, added to the figures so far. Nothing is written."""
+
+    def take_contacts(
+        self,
+        *,
+        account_id: int,
+        origin_id: int,
+        contacts: Sequence[Any],
+        so_far: dict[str, Any],
+        user_id: int | None,
+        earn_from: date | None,
+        now: datetime,
+    ) -> dict[str, Any]:
+        """Take them over: the customers have landed. Figures so far and of these. May raise `LandAgain`."""
+
     def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
         """An origin's rows are about to be erased: take back what came of them, or keep the balances."""
 
@@ -89,6 +107,12 @@ class _Nobody:
 
     def delivered(self, *, write_id, customer_id, now) -> None:
         return None
+
+    def count_contacts(self, *, account_id, origin_id, contacts, so_far, now) -> dict[str, Any]:
+        return so_far
+
+    def take_contacts(self, *, account_id, origin_id, contacts, so_far, user_id, earn_from, now) -> dict[str, Any]:
+        return so_far
 
     def erase_origin(self, *, origin_id, take_back, now) -> None:
         return None

@@ -7,7 +7,7 @@ the pseudonym, and no longer say what was bought. This module is the only writer
 
 import hmac
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.db import connection
 from .kit.phones import e164
 from .kit.phones import email as email_of
 from .kit.records import CustomerRecord, LineRecord, SaleRecord
-from .models import RefusedRow, Suppression
+from .models import RefusedRow, Suppression, UploadError
 
 PHONE, EMAIL, SOURCE = "phone", "email", "source"
 PSEUDONYM = "erased:"
@@ -242,6 +242,10 @@ def forget(
         add(account_id=account_id, known=[(SOURCE, source_value(*one)) for one in sources], now=now)
         rows = told_of(account_id=account_id, sources=sources, known=known, names=names, region=region)
         RefusedRow.unscoped.filter(pk__in=[row.pk for row in rows]).delete()
+        from .uploads import services as upload_services  # it lands rows, and landing asks this list
+
+        told = errors_told_of(account_id=account_id, sources=sources, known=known, names=names, region=region)
+        upload_services.forget(account_id=account_id, told=[error.pk for error in told], now=now)
         sold = forget_sales(cursor, account_id=account_id, sources=sources, sale_ids=sale_ids)
         cursor.execute(
             """UPDATE integrations_customer c SET external_id = k.name, first_name = '', last_name = '', phone = '',
@@ -302,21 +306,49 @@ def told_of(
     region: str,
 ) -> Iterator[RefusedRow]:
     """Refused rows that tell of somebody: by the record's id, a phone in any writing, an e-mail, a whole name."""
+    tells = _tells(sources=sources, known=known, names=names, region=region)
+    for row in RefusedRow.unscoped.filter(account_id=account_id).order_by("pk").iterator(chunk_size=500):
+        own = {(SOURCE, source_value(row.origin_id, row.external_id))} if row.stream == "customers" else set()
+        text = f"{row.reason} {row.key} {orjson.dumps(row.row).decode()}"
+        if tells(text, row.row, row.origin_id, own):
+            yield row
+
+
+def errors_told_of(
+    *,
+    account_id: int,
+    sources: Collection[tuple[int, str]],
+    known: Collection[Known],
+    names: Collection[str],
+    region: str,
+) -> Iterator[UploadError]:
+    """The same of rows of uploaded files that could not be read."""
+    tells = _tells(sources=sources, known=known, names=names, region=region)
+    ids = {external_id for _, external_id in sources}
+    found = UploadError.unscoped.filter(account_id=account_id).select_related("upload").order_by("pk")
+    for error in found.iterator(chunk_size=500):
+        text = f"{error.reason} {orjson.dumps(error.cells).decode()}"
+        if ids & set(error.cells) or tells(text, error.cells, error.upload.origin_id, set()):
+            yield error
+
+
+def _tells(
+    *, sources: Collection[tuple[int, str]], known: Collection[Known], names: Collection[str], region: str
+) -> Callable[[str, Any, int, set[Known]], bool]:
     theirs = {*known, *((SOURCE, source_value(*one)) for one in sources)}
     digits = {value.lstrip("+")[-10:] for kind, value in known if kind == PHONE}
     words = {value for kind, value in known if kind == EMAIL}
-    for row in RefusedRow.unscoped.filter(account_id=account_id).order_by("pk").iterator(chunk_size=500):
-        text = f"{row.reason} {row.key} {orjson.dumps(row.row).decode()}".lower()
-        told = set(_meanings(row.row, row.origin_id, region))
-        if row.stream == "customers":
-            told.add((SOURCE, source_value(row.origin_id, row.external_id)))
-        if (
-            told & theirs
+
+    def tells(text: str, value: Any, origin_id: int, own: set[Known]) -> bool:
+        text = text.lower()
+        return bool(
+            (own | set(_meanings(value, origin_id, region))) & theirs
             or any(one in re.sub(r"\D", "", text) for one in digits)
             or any(one in text for one in words)
             or any(name and all(part in text for part in name.lower().split()) for name in names)
-        ):
-            yield row
+        )
+
+    return tells
 
 
 def _now(cursor: Any) -> datetime:

@@ -38,6 +38,10 @@ _SECTIONS: dict[str, str] = {
             s.linked_at
         FROM loyalty_source s JOIN integrations_customer c ON c.id = s.customer_id
         JOIN integrations_origin o ON o.id = c.origin_id WHERE s.persona_id = ANY(%(rows)s) ORDER BY s.id""",
+    "aliases": """SELECT alias, points AS points_there, member_since, at FROM loyalty_contactalias
+        WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
+    "records_named": """SELECT platform, external_id AS record, at FROM loyalty_sourcehint
+        WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
     "sales": """SELECT s.kind, s.number, s.receipt, s.sold_at, l.name AS place, s.fulfilment, s.currency, s.lines_cents,
             s.discount_cents, s.tax_cents, s.total_cents, s.net_cents, s.payments, s.discounts,
             (SELECT json_agg(json_build_object('name', n.name, 'sku', n.sku, 'brand', n.brand, 'category', n.category,

@@ -191,6 +191,8 @@ _TAKEN_OUT = (
        AND (from_persona_id = ANY(%(rows)s) OR to_persona_id = ANY(%(rows)s))""",
     "DELETE FROM loyalty_source WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_identifier WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_contactalias WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_sourcehint WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_pin WHERE persona_id = ANY(%(rows)s)",
     """DELETE FROM loyalty_message WHERE account_id = %(account)s AND (persona_id = ANY(%(rows)s)
        OR channel = 'sms' AND address = ANY(%(phone)s) OR channel = 'email' AND address = ANY(%(email)s))""",
@@ -393,6 +395,8 @@ RULES = (
            FROM loyalty_persona p JOIN (
                SELECT persona_id, 'identifier ' || id AS what FROM loyalty_identifier
                UNION ALL SELECT persona_id, 'source ' || id FROM loyalty_source
+               UNION ALL SELECT persona_id, 'alias ' || id FROM loyalty_contactalias
+               UNION ALL SELECT persona_id, 'record named by an export ' || id FROM loyalty_sourcehint
            ) x ON x.persona_id = p.id WHERE p.erased_at IS NOT NULL""",
     ),
     (

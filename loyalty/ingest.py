@@ -8,12 +8,15 @@ from datetime import datetime
 
 from django.db import connection
 
-from . import earning, matching, reconcile
+from . import contact_import, earning, matching, reconcile
+from .models import SourceHint
 
 
 def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datetime) -> None:
     """New and changed customers get their personas; sales that waited for them are joined and settled."""
     matched = matching.match(account_id=account_id, customer_ids=customer_ids, now=now)
+    if SourceHint.unscoped.filter(account_id=account_id).exists():
+        contact_import.meet(account_id=account_id, customer_ids=customer_ids, now=now, inside_a_page=True)
     if matched.retyped and (rules := earning.rules_of(account_id)) and rules.earning_types != "all":
         earning.settle_personas(account_id=account_id, persona_ids=sorted(matched.retyped), now=now)
     with connection.cursor() as cursor:

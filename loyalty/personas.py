@@ -80,17 +80,30 @@ def find_id(*, account_id: int, phone: str = "", email: str = "") -> int | None:
     return row[0] if row else None
 
 
-def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID | None = None) -> Persona | None:
-    """The same as a row; by contact id when that is given. An id that was merged away answers with its survivor.
+def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID | str | None = None) -> Persona | None:
+    """The same as a row; by contact id when that is given: ours, or the one another loyalty service used before.
 
+    An id that was merged away answers with its survivor.
     Somebody who was removed on request is nobody.
     """
     people = Persona.objects.filter(account_id=account_id)
     if contact_id is not None:
-        persona = people.select_related("merged_into").filter(contact_id=contact_id, erased_at=None).first()
+        ours = contact_id if isinstance(contact_id, UUID) else _as_uuid(contact_id)
+        living = people.select_related("merged_into").filter(erased_at=None)
+        persona = living.filter(contact_id=ours).first() if ours else None
+        if persona is None and contact_id:
+            # Another service's ids may look like ours: an alias is asked for when nobody bears the id itself.
+            persona = living.filter(aliases__alias=str(contact_id)[:100], aliases__account_id=account_id).first()
         return persona.merged_into or persona if persona else None
     found = find_id(account_id=account_id, phone=phone, email=email)
     return people.get(pk=found) if found else None
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def sign_up(

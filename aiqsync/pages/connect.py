@@ -119,9 +119,8 @@ def _connected(request: HttpRequest, card: Card, found: Credential, verified: se
     audit.record(act="integration.connected", target=verified.title, user=request.user)
     discounts.check(account_id=found.account_id, now=timezone.now())  # another till, other things it cannot do
     count = len(verified.locations)
-    messages.success(
-        request, f"Connected: {verified.title} answered and named {count} location{'' if count == 1 else 's'}."
-    )
+    named = f" and named {count} location{'' if count == 1 else 's'}" if count else ""
+    messages.success(request, f"Connected: {verified.title} answered{named}.")
     for note in verified.notes:
         messages.warning(request, note)
     if stores.unmapped(account_id=found.account_id).filter(origin=found.origin_id).exists():

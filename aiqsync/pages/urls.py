@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, register_converter
 from aiqsync.accounts.roles import may
 from integrations import registry
 
-from . import card, connect, integrations, routes
+from . import card, connect, files, integrations, routes
 
 
 class CardSlug:
@@ -53,6 +53,12 @@ def patterns(site) -> list[URLPattern]:
     one = "integrations/<card:slug>/"
     return [
         page("integrations/", integrations.index, "integrations", view, change),
+        # Before the cards: this one has a page of its own.
+        page("integrations/files/", files.index, "files", view, change),
+        page("integrations/files/uploads/<int:pk>/", files.show, "file", change, change),
+        page("integrations/files/uploads/<int:pk>/errors.csv", files.errors, "file-errors", change, change),
+        page("integrations/files/uploads/<int:pk>/differences/", files.differences, "file-differences", change, change),
+        page("integrations/files/uploads/<int:pk>/<slug:verb>/", files.act, "file-act", change, change),
         page(one, card.page, "card", view, change),
         page(one + "progress", card.progress, "card-progress", view, change),
         page(one + "sync", card.sync_now, "card-sync", change, change),

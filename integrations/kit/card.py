@@ -41,6 +41,7 @@ class Card:
     streams: tuple[type["Stream"], ...]
     writers: tuple[type["Writer"], ...] = ()
     unserved: Mapping[str, str] = field(default_factory=dict)  # standard setting -> why this POS cannot serve it
+    told: bool = False  # its client is given what the installation says too: `_root`, `_loopback`, `_most_mb`
     calls_per_minute: int = 600  # what the vendor allows for each of its services
     at_once: int = 0  # calls a token may have under way; 0: the vendor counts by service, and only by the minute
     app_at_once: int = 0  # the same for all tokens of an installation together; 0: not counted

@@ -141,3 +141,30 @@ class BalanceRecord(NamedTuple):
     external_id: str  # the customer's
     points: Decimal
     location_id: str = ""  # the place it was asked at
+
+
+class FilePiece(NamedTuple):
+    """A piece of a file that was found in a drop place. `problem`: why it is not taken, a sentence."""
+
+    external_id: str  # path and version
+    path: str
+    start: int
+    data: bytes
+    size: int  # of the whole file
+    last: bool
+    came: str  # "folder", "bucket"
+    problem: str = ""
+
+
+class ContactRecord(NamedTuple):
+    """A row of AIQ's contact export. Nothing in it is a permission to send messages, so none is read from it."""
+
+    customer: CustomerRecord  # its external id is the contact id
+    points: Decimal
+    member: bool
+    since: date | None
+    sources: tuple[tuple[str, str], ...] = ()  # (platform, id in that POS)
+
+    @property
+    def external_id(self) -> str:
+        return self.customer.external_id

@@ -21,10 +21,12 @@ from .rows import (
     Suppression,
     SyncRun,
 )
+from .uploads import ColumnMapping, Upload, UploadChunk, UploadError, UploadFrom, UploadState
 
 __all__ = [
-    "CallAllowance", "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance",
-    "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product",
-    "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression",
-    "SyncRun", "Term", "TermKind", "WriteState",
+    "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer",
+    "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket",
+    "PricingGroup", "Product", "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange",
+    "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload", "UploadChunk",
+    "UploadError", "UploadFrom", "UploadState", "WriteState",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from .fields import (
 )
 from .people import (
     Attachment,
+    ContactAlias,
     CustomerType,
     Enrolment,
     Ground,
@@ -28,6 +29,7 @@ from .people import (
     NumberDecision,
     Persona,
     Source,
+    SourceHint,
     SourceMove,
     SuspectNumber,
 )
@@ -97,6 +99,7 @@ __all__ = [
     "ConsentNow",
     "ConsentSource",
     "ConsentState",
+    "ContactAlias",
     "CouponCode",
     "CustomerType",
     "Discount",
@@ -146,6 +149,7 @@ __all__ = [
     "Shortfall",
     "ShortfallState",
     "Source",
+    "SourceHint",
     "SourceMove",
     "SourceStart",
     "SpentOnRefund",

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import User
 from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
-from integrations.models import Customer, Sale
+from integrations.models import Customer, Origin, Sale
 from stores.models import Store
 
 from .fields import by_user, points_field
@@ -281,3 +281,33 @@ class Investigation(TenantModel):
             models.UniqueConstraint(fields=["persona"], condition=Q(closed_at=None), name="investigation_one_open")
         ]
         indexes = [models.Index(fields=["account", "-at"], name="investigation_open", condition=Q(closed_at=None))]
+
+
+class ContactAlias(TenantModel):
+    """What another loyalty service called a persona, and the balance that its export told.
+
+    The id is accepted wherever a contact id is. It stays with the row it came with when that one is merged.
+    """
+
+    persona = TenantKey(Persona, on_delete=models.CASCADE, related_name="aliases")
+    alias = models.CharField(max_length=100)
+    origin = TenantKey(Origin, related_name="+")
+    points = points_field(help_text="In the export; may be negative there.")
+    member_since = models.DateField(null=True, help_text="As the export has it; what earns is the enrolment's day.")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "alias"], name="contact_alias_once")]
+        indexes = [models.Index(fields=["origin"], name="contact_alias_origin")]
+
+
+class SourceHint(TenantModel):
+    """A POS's record that an export named as a persona's: joined when, or as soon as, that record is known."""
+
+    persona = TenantKey(Persona, on_delete=models.CASCADE, related_name="source_hints")
+    platform = models.CharField(max_length=40)
+    external_id = models.CharField(max_length=100)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "platform", "external_id"], name="source_hint_once")]

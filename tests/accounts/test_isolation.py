@@ -61,6 +61,8 @@ def arguments(name: str, world: dict) -> dict[str, object]:
     pk = owner.pk if owner else NO_SUCH
     if name.startswith("card"):
         pk = world["Credential"].pk
+    if name.startswith("file"):
+        pk = world["Upload"].pk
     return {
         "object_id": pk,
         "pk": pk,

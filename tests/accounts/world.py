@@ -103,6 +103,15 @@ def _card_rows(word, connection, origin, location, persona) -> None:
     i.CustomerBalance.objects.create(origin=origin, external_id="c1", points=7_654_321, location=location)
     i.Product.objects.create(origin=origin, external_id="p1", sku=word, name=word)
     i.Stock.objects.create(origin=origin, external_id="p1|1", product_id="p1", location=location, quantity=1)
+    upload = i.Upload.objects.create(
+        origin=origin, kind="contacts", name=f"{word}.csv", place=f"{word}.csv|1", state="done", size=3, message=word,
+        shape={"form": "csv", "encoding": "utf-8", "separator": ",", "header": [word], "start": 0},
+    )  # fmt: skip
+    i.UploadChunk.objects.create(upload=upload, start=0, data=word.encode())
+    i.UploadError.objects.create(upload=upload, number=2, reason=word, cells=[word])
+    i.ColumnMapping.objects.create(origin=origin, kind="sales", columns={word: "total"})
+    y.ContactAlias.objects.create(persona=persona, alias=f"alias {word}", origin=origin, points=7_654_321)
+    y.SourceHint.objects.create(persona=persona, platform="clover", external_id=word)
     i.Term.objects.create(origin=origin, external_id="employee:1", kind="employee", name=word)
 
 

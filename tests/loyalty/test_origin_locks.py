@@ -18,9 +18,9 @@ from django.test import RequestFactory
 from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages import persona_people
 from integrations import landing, services, suppression
-from integrations.kit.records import CustomerRecord, SaleRecord
+from integrations.kit.records import ContactRecord, CustomerRecord, SaleRecord
 from integrations.sink import Batch, sink
-from loyalty import changes, earning, erasure, guard, jobs, ledger, looking, merging, personas, receipts
+from loyalty import changes, contact_import, earning, erasure, guard, jobs, ledger, looking, merging, personas, receipts
 from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
 from tests.factories import make_account, make_user
 from tests.records import NOON, customer, land_sales, make_origin, refund, sale, the_customer, the_sale
@@ -272,7 +272,24 @@ def counted(cut):
     return wrong([answer], seen=(seen, True))
 
 
+def taken_over(cut):
+    """Who comes over from another service is made a member while a page with his sale is open."""
+    house = House(customer("c", phone=PHONE), member=False)
+    contact = ContactRecord(CustomerRecord("c"), Decimal(0), True, None)
+
+    def take():
+        with transaction.atomic():
+            contact_import.take(
+                account_id=house.account.pk, origin_id=house.origin.pk, contacts=[contact], so_far={}, user_id=None,
+                earn_from=date(2026, 1, 1), now=NOON,
+            )  # fmt: skip
+
+    answer = house.beside(lambda: house.page(sale("s", customer_id="c")), take, cut)
+    return wrong([answer], points=(house.points("c"), 100))
+
+
 VERBS = {
+    "loyalty.contact_import.take": taken_over,
     "loyalty.changes._count": counted,
     "loyalty.personas.enrol_many": enrolled,
     "loyalty.personas.sign_up": signed_up,
@@ -304,6 +321,7 @@ ELSEWHERE = {
     "integrations.pulling._land": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
+    "loyalty.contact_import.meet": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
     "loyalty.erasure._erase": "test_erasure_race.py::test_a_page_lands_another_record_of_hers_at_the_same_moment",
     "loyalty.erasure.allow_again": "test_origin_locks.py::test_letting_a_number_be_used_again_waits_for_the_page",
     "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",

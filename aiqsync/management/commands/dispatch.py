@@ -19,6 +19,8 @@ from django_q.tasks import async_task
 from aiqsync import tasks
 from aiqsync.accounts.models import Account
 from integrations import services
+from integrations.uploads import running as uploads
+from integrations.uploads import services as upload_services
 from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, seals
 
 log = logging.getLogger("aiqsync.dispatch")
@@ -41,6 +43,7 @@ class Command(BaseCommand):
         house.start()
         while not stop.is_set():
             _do("syncs that are due", lambda: services.dispatch_due(enqueue=tasks.enqueue))
+            _do("files that wait", lambda: uploads.dispatch_due(enqueue=tasks.enqueue_upload))
             _do("messages that are due", lambda: messages.deliver_due(now=timezone.now()))
             _do("jobs that were left", lambda: jobs.dispatch_due(enqueue=tasks.enqueue_job))
             stop.wait(options["interval"])
@@ -71,6 +74,7 @@ def keep_books(stop: threading.Event | None = None) -> None:
 
     chores: list[tuple[str, Callable[[], object]]] = [
         ("old runs", lambda: services.prune(now=now())),
+        ("old files", lambda: upload_services.prune(now=now())),
         ("expiry", lambda: ledger.expire_due(now=now())),
         ("redemptions without a sale", lambda: reconcile.release_due(now=now())),
         ("seals", lambda: seals.seal_due(now=now())),

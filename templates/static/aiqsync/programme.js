@@ -81,7 +81,13 @@ if (part) {
     if (!part.querySelector("[data-live]")) return;
     try {
       const answer = await fetch(part.dataset.poll, { headers: { "X-Requested-With": "fetch" } });
-      if (answer.ok && !answer.redirected) part.innerHTML = await answer.text();
+      if (answer.ok && !answer.redirected) {
+        const fresh = await answer.text();
+        // Who is at a button stays at it, although it is another one now.
+        const held = part.contains(document.activeElement) ? document.activeElement.textContent.trim() : "";
+        part.innerHTML = fresh;
+        if (held) [...part.querySelectorAll("button, a")].find((one) => one.textContent.trim() === held)?.focus({ preventScroll: true });
+      }
     } catch { /* the next look finds it */ }
     setTimeout(look, 1500);
   };
