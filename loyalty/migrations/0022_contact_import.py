@@ -11,7 +11,7 @@ from aiqsync.accounts.tenancy import TenantReferences
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0002_tenant_references"),
-        ("integrations", "0008_uploads"),
+        ("integrations", "0009_uploads"),
         ("loyalty", "0021_refunds_decided"),
     ]
 
