@@ -84,6 +84,7 @@ class Client:
         no_permission: Callable[[str], tuple[str, str]] = _refused_permission,
         tries: int = 3,
         sleep: Callable[[float], None] = time.sleep,
+        transport: requests.adapters.BaseAdapter | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.identity = identity
@@ -99,6 +100,9 @@ class Client:
         self._sleep = sleep
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json", "User-Agent": "aiqsync"})
+        if transport is not None:  # how connections are made, for instance to a pinned address only
+            self._session.mount("https://", transport)
+            self._session.mount("http://", transport)
 
     def __enter__(self) -> "Client":
         return self
