@@ -2,8 +2,10 @@
 
 from .cova import card as cova
 from .kit.card import Card
+from .partner import card as partner
+from .push import card as push
 
-CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD,)}
+CARDS: dict[str, Card] = {card.slug: card for card in (cova.CARD, push.CARD, partner.CARD)}
 
 
 def get(slug: str) -> Card:

@@ -96,10 +96,11 @@ def time_of(raw: Any, what: str, now: datetime) -> datetime:
     """A moment: `2026-04-12 17:31:04 +0000`, ISO 8601, or Unix seconds; without a zone it is UTC."""
     if raw is None or raw == "":
         raise BadRow(f"{what} is missing.")
-    return plausible(_read_time(raw, what), what, now + _AHEAD)
+    return plausible(read_time(raw, what), what, now + _AHEAD)
 
 
-def _read_time(raw: Any, what: str) -> datetime:
+def read_time(raw: Any, what: str) -> datetime:
+    """The same, whenever it may be."""
     try:
         if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool):
             return datetime.fromtimestamp(float(raw), UTC)
@@ -226,9 +227,11 @@ _READINGS = (
 )
 
 
-def sale(row: Any, *, region: str, now: datetime) -> tuple[SaleRecord, Told | None, str]:
-    """A sale or refund: the record, the member told with it, the name of its place. `row`: `visit` and perhaps
-    `member`, or the visit itself."""
+def sale(row: Any, *, region: str, now: datetime, currency: str = "") -> tuple[SaleRecord, Told | None]:
+    """A sale or refund, and the member told with it. `row`: `visit` and perhaps `member`, or the visit itself.
+
+    `currency` is the account's: a sale in another is refused.
+    """
     if not isinstance(row, dict):
         raise BadRow("A sale must be an object.")
     visit = row.get("visit", row)
@@ -238,14 +241,17 @@ def sale(row: Any, *, region: str, now: datetime) -> tuple[SaleRecord, Told | No
     if not pos_id:
         raise BadRow("pos_id is missing: the sale's id in the POS.")
     try:
-        return _sale(row, visit, pos_id, region, now)
+        record, told = _sale(row, visit, pos_id, region, now)
+        if record.currency and currency and record.currency != currency:
+            raise BadRow(f"The sale is in {record.currency}, the account in {currency}.")
+        return record, told
     except BadRow as bad:
         raise BadRow(bad.reason, external_id=pos_id) from None
 
 
 def _sale(
     row: Mapping[str, Any], visit: Mapping[str, Any], pos_id: str, region: str, now: datetime
-) -> tuple[SaleRecord, Told | None, str]:
+) -> tuple[SaleRecord, Told | None]:
     sold_at = time_of(first(visit, ("transaction_date", "transactionDate")), "transaction_date", now)
     who = key_of(first(visit, CUSTOMER_KEYS), "pos_user")
     told = _member_of(row, who, region, now)
@@ -263,7 +269,9 @@ def _sale(
     if total_raw is None:
         paid = sum((_READINGS[0](line) for line in lines), Decimal(0)) + sign * tax
     amounts = _amounts(lines, cents(paid - sign * tax))
-    records = tuple(_line_record(n, line, amount) for n, (line, amount) in enumerate(zip(lines, amounts, strict=True), 1))
+    records = tuple(
+        _line_record(n, line, amount) for n, (line, amount) in enumerate(zip(lines, amounts, strict=True), 1)
+    )
     discounts, known = _discounts(visit, lines)
     place, name = place_of(visit)
     lines_cents = sum(amounts)
@@ -289,8 +297,9 @@ def _sale(
         has_details=known,
         currency=_words(visit.get("currency"), "currency", 3).upper(),
         lines=records,
+        location_name=name,
     )
-    return record, told, name
+    return record, told
 
 
 def _member_of(row: Mapping[str, Any], who: str, region: str, now: datetime) -> Told | None:

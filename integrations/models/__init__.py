@@ -2,6 +2,7 @@
 
 from .cards import ChangeState, CustomerBalance, OutboundWrite, OutsideMarket, SettingChange, WriteState
 from .catalog import Product, Stock, Term, TermKind
+from .pushed import PushedCall
 from .rows import (
     Connection,
     Credential,
@@ -24,7 +25,7 @@ from .rows import (
 
 __all__ = [
     "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
-    "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "RefusedRow",
-    "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
+    "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "PushedCall",
+    "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
     "Term", "TermKind", "WriteState",
 ]  # fmt: skip
