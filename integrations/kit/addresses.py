@@ -29,6 +29,9 @@ _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\.?")
 # Names that never mean a host of the public internet.
 _INSIDE = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa", "onion", "test",
            "invalid", "example")  # fmt: skip
+# What the standard library of some Python versions still calls global: protocol assignments, the 6to4 relay.
+_SPECIAL = tuple(ipaddress.ip_network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "198.18.0.0/15"))
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 has handed out
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 _LOOPBACK_NAMES = ("localhost",)
@@ -182,12 +185,17 @@ def _checked(text: str) -> str:
             inside.append(ip.sixtofour)
         if ip.teredo:
             inside += [*ip.teredo, low]
-        if ip.is_site_local:
+        if ip.is_site_local or not (ip in _UNICAST or ip.is_loopback or ip.is_unspecified):
             raise BadCredentials("The address leads into an inner network; it must be reachable from the internet.")
     if any(one.is_loopback or one.is_unspecified for one in inside):
         raise BadCredentials("The address leads to this machine itself; it must be your POS's.")
     if any(
-        not one.is_global or one.is_private or one.is_link_local or one.is_multicast or one.is_reserved
+        not one.is_global
+        or one.is_private
+        or one.is_link_local
+        or one.is_multicast
+        or one.is_reserved
+        or any(one in net for net in _SPECIAL)
         for one in inside
     ):
         raise BadCredentials("The address leads into an inner network; it must be reachable from the internet.")

@@ -8,7 +8,7 @@ from django.db import migrations, models
 import aiqsync.accounts.tenancy
 from aiqsync.accounts.tenancy import TenantReferences
 
-RING = 32
+RING = 34
 
 FORWARD = [
     """CREATE TABLE integrations_pushedcall (

@@ -26,6 +26,6 @@ from .rows import (
 __all__ = [
     "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
     "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "PushedCall",
-    "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
-    "Term", "TermKind", "WriteState",
+    "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression",
+    "SyncRun", "Term", "TermKind", "WriteState",
 ]  # fmt: skip

@@ -9,8 +9,9 @@ from aiqsync.accounts.tenancy import TenantKey, TenantModel
 from .rows import Origin
 
 # A ring of partitions, one a day: a day that has grown old is emptied by TRUNCATE, which costs nothing whatever lay in
-# it, and no table is made or dropped while the service runs. 30 days kept, the day being written, and one to spare.
-RING = 32
+# it, and no table is made or dropped while the service runs. 30 days kept, the day being written, the next one for a
+# clock that is ahead, and two to spare.
+RING = 34
 KEEP_DAYS = 30
 
 

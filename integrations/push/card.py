@@ -1,5 +1,6 @@
 """Push API: a POS that calls us. Nothing to enter and nobody to ask; connecting it says whose rows they are."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..kit.card import Arrival, Card, Verified
@@ -34,10 +35,16 @@ CARD = Card(
     ),
     credentials=(),
     settings=(
-        market("Push API"),
-        freeze("Push API"),
-        sms_after("Push API"),
-        enrol_after("Push API"),
+        market("your POS"),
+        replace(
+            freeze("your POS"),
+            help="What your POS sends is not taken: each call is answered with the request to send it again later. All "
+            "data stays.",
+            effect="Calls are answered 503 with Retry-After and the reason; nothing lands until it is turned off, "
+            "and a POS that repeats what failed loses nothing.",
+        ),
+        sms_after("your POS"),
+        enrol_after("your POS"),
     ),
     connect=connect,
     arrivals=(

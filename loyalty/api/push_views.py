@@ -33,7 +33,7 @@ def _rows(body: Any) -> list[Any]:
 
 
 class _Pushed(TillView):
-    """`kind` is the stream; `alone`: the body is one object, and the answer is about it."""
+    """`kind` is the stream; `alone`: the body is one object and so is the answer. A class is named as its call."""
 
     scopes = {"POST": Scope.POS}
     kind = ""
@@ -51,7 +51,7 @@ class _Pushed(TillView):
         try:
             received = services.receive(
                 sender=services.Sender(caller.account_id, caller.region, caller.currency),
-                call=request.resolver_match.route.split("/")[1],
+                call=f"createUpdate{type(self).__name__}",
                 kind=self.kind,
                 rows=rows,
                 now=timezone.now(),
