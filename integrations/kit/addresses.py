@@ -217,13 +217,13 @@ class PinnedAdapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block=block, **options)
         self.poolmanager.pool_classes_by_scheme = _pools(self._pinned.ip)
 
-    def send(self, request: Any, **options: Any) -> Any:
+    def send(self, request: Any, *rest: Any, **options: Any) -> Any:
         parts = urlsplit(request.url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         if ((parts.hostname or "").lower(), port) != (self._pinned.host, self._pinned.port):
             raise ValueError("This connection was made for another address.")
         options["proxies"] = {}  # a proxy would look the name up again by itself
-        return super().send(request, **options)
+        return super().send(request, *rest, **options)
 
 
 def _pools(ip: str) -> dict[str, Any]:
@@ -246,16 +246,16 @@ def _pools(ip: str) -> dict[str, Any]:
             except OSError as error:
                 raise urllib3.exceptions.NewConnectionError(self, "no connection") from error  # type: ignore[arg-type]
 
-    class PlainConnection(Pin, urllib3.connection.HTTPConnection):  # type: ignore[misc]
+    class PlainConnection(Pin, urllib3.connection.HTTPConnection):
         pass
 
-    class TlsConnection(Pin, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
+    class TlsConnection(Pin, urllib3.connection.HTTPSConnection):
         pass
 
     class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = PlainConnection  # type: ignore[assignment]
+        ConnectionCls = PlainConnection
 
     class TlsPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = TlsConnection  # type: ignore[assignment]
+        ConnectionCls = TlsConnection
 
     return {"http": PlainPool, "https": TlsPool}

@@ -68,7 +68,7 @@ class Card:
     @property
     def titles(self) -> dict[str, str]:
         """Titles of what this card brings, asked or told, by the stream's name."""
-        return {one.name: one.title for one in (*self.streams, *self.arrivals)}
+        return {s.name: s.title for s in self.streams} | {a.name: a.title for a in self.arrivals}
 
     def writer(self, name: str) -> type["Writer"]:
         return next(w for w in self.writers if w.name == name)

@@ -66,7 +66,13 @@ class _Ranged:
 
 
 class Changed(ChangedSince):
-    """Rows changed since the last pull began. `history`: only as far back as the installation reads history."""
+    """Rows changed since the last pull began. `history`: only as far back as the installation reads history.
+
+    Once a day it looks a week further back: a till that was off line may list its sales late, under their own time.
+    Cursor: `{"since", "night"}`, plus `walk` during a pull.
+    """
+
+    DEEP = timedelta(days=8)
 
     def __init__(self, *, history: bool = False) -> None:
         super().__init__("updated_at", top=PAGE, overlap=timedelta(minutes=10))
@@ -75,9 +81,13 @@ class Changed(ChangedSince):
     def walk(
         self, client: "PartnerClient", stream: type[Stream], context: Context, cursor: dict[str, Any]
     ) -> Iterator[Page]:  # type: ignore[override]
-        if self.history and not cursor.get("since"):
-            start = (context.now - timedelta(days=context.history_days)).replace(hour=0, minute=0, second=0)
-            cursor = {**cursor, "since": iso(start)}
+        now = context.now
+        if not cursor.get("since"):
+            floor = (now - timedelta(days=context.history_days)).replace(hour=0, minute=0, second=0)
+            cursor = {**cursor, "since": iso(floor) if self.history else "", "night": iso(now)}
+        elif not cursor.get("walk") and now - moment(cursor["night"], "cursor") > timedelta(days=1):
+            since = min(moment(cursor["since"], "cursor"), now) - self.DEEP
+            cursor = {**cursor, "since": iso(since), "night": iso(now)}
         yield from super().walk(_Ranged(client, stream, context), stream, replace(context, identity=""), cursor)
 
     def _params(self, state: Any) -> dict[str, Any]:
@@ -87,8 +97,9 @@ class Changed(ChangedSince):
     def _final(self, state: Any, cursor: dict[str, Any]) -> dict[str, Any]:
         """What was changed before the pull began has been seen, whether or not the rows bear their time."""
         if state.lost >= self.max_lost:
-            return super()._final(state, cursor)
-        return {"since": max(state.began, cursor.get("since", ""))}
+            # The list moved too much to be sure of all rows: the next pull starts where this one did.
+            return {"since": cursor["since"], "night": cursor["night"]}
+        return {"since": state.began, "night": cursor["night"]}
 
 
 class Rows(Stream):

@@ -110,7 +110,8 @@ class Partner:
             lines = [{"code": one["sku"], "title": one["name"], "amount": one["price"], "pieces": one["quantity"],
                       "off": one["discount"]} for one in row["lines"]]  # fmt: skip
             receipt = {"number": row["pos_id"], "of": row.get("original_pos_id")}
-            return {"receipt": receipt, "changed": row["updated_at"], "buyer": row["pos_user"], "closed": row["transaction_date"], "due": row["transaction_total"],
+            return {"receipt": receipt, "changed": row["updated_at"], "buyer": row["pos_user"],
+                    "closed": row["transaction_date"], "due": row["transaction_total"],
                     "gst": row["tax_total"], "shop": {"name": row["location"]}, "positions": lines}  # fmt: skip
         return {"code": row["sku"], "title": row["name"], "changed": row["updated_at"], "left": row["quantity"],
                 "shop": {"name": row["location"]}, "retail": row["price"]}  # fmt: skip

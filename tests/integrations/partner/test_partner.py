@@ -1,7 +1,5 @@
 """The Partner REST card against its stand-in, over real HTTP."""
 
-import time
-
 import pytest
 from django.utils import timezone
 
@@ -111,7 +109,10 @@ def test_what_is_new_or_edited_comes_with_the_next_look(shop):
     assert Sale.unscoped.get(external_id=sold["id"]).discounts == [{"name": "", "cents": 500}]
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "reset", "cut", "html", "garbled", "duplicate", "repeat", "shift", "redirect"])  # fmt: skip
+FAULTS = ("429", "500", "reset", "cut", "html", "garbled", "duplicate", "shift", "redirect", "huge", "lost")
+
+
+@pytest.mark.parametrize("kind", FAULTS)
 def test_faults_lose_and_repeat_nothing(shop, kind):
     shop.connect()
     shop.fault(kind, "/v1/", times=2)
@@ -130,6 +131,27 @@ def test_rows_that_change_while_they_are_paged_are_all_there(shop):
     shop.sync("customers")
     shop.sync("customers")
     assert shop.held()["customers"] == shop.theirs()["customers"]
+
+
+def test_once_a_day_it_looks_a_week_back_for_what_was_listed_late(shop):
+    """A till that was off line lists its sale under its own time, which has been read past."""
+    from datetime import timedelta
+
+    from integrations.models import StreamState
+
+    shop.connect()
+    shop.sync()
+    late = (timezone.now() - timedelta(days=3)).isoformat()
+    vendor = shop.sandbox.vendor
+    sold = shop.control("sell", at=late)
+    vendor.rows["sales"][sold["id"]]["updated_at"] -= 3 * 86_400
+    shop.sync("sales")
+    assert not Sale.unscoped.filter(external_id=sold["id"]).exists()
+    state = StreamState.unscoped.get(credential=shop.credential, stream="sales")
+    state.cursor["night"] = (timezone.now() - timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    state.save(update_fields=["cursor"])
+    shop.sync("sales")
+    assert Sale.unscoped.filter(external_id=sold["id"]).exists()
 
 
 class TestConnecting:
@@ -221,6 +243,5 @@ def test_frozen_asks_nothing(shop):
     with acting_in(shop.account.pk):
         services.freeze(connection=shop.credential.connection, now=timezone.now())
     before = len(shop.calls())
-    started = time.monotonic()
     shop.sync()
-    assert len(shop.calls()) == before and time.monotonic() >= started
+    assert len(shop.calls()) == before
