@@ -50,7 +50,7 @@ class Sender:
 class Outcome(NamedTuple):
     """What became of one item. `reason` is "" when it was taken; `customer` is the customer's id in the POS."""
 
-    index: int
+    number: int  # its place in the call, from 0
     external_id: str
     customer: str
     reason: str

@@ -21,7 +21,7 @@ from ..kit.values import moment
 from . import mapping
 
 if TYPE_CHECKING:
-    from .client import PartnerClient
+    from ..kit.client import Client
 
 PAGE = 200
 _AHEAD = timedelta(minutes=5)  # the partner's clock may be ahead of ours: what it calls now is asked for too
@@ -41,7 +41,7 @@ def rows_of(answer: Any, title: str) -> list[Any]:
 class _Ranged:
     """The client as the walker sees it: every question has an end, every row our names."""
 
-    def __init__(self, client: "PartnerClient", stream: type[Stream], context: Context) -> None:
+    def __init__(self, client: "Client", stream: type[Stream], context: Context) -> None:
         self._client, self._stream = client, stream
         self._end = int((context.now + _AHEAD).timestamp())
 
@@ -53,7 +53,7 @@ class _Ranged:
         answer = self._client.get_json(path, {**params, "end": self._end}, service=self._stream.title.lower())
         where = path.strip("/")
         rows = rows_of(answer, self._stream.title)
-        return [self._timed(mapping.renamed(row, where, self._client.renames)) for row in rows]
+        return [self._timed(mapping.renamed(row, where, getattr(self._client, "renames", {}))) for row in rows]
 
     def _timed(self, row: Any) -> Any:
         """The time of change as the walker compares it; a row without one is told by its id alone."""
@@ -78,9 +78,7 @@ class Changed(ChangedSince):
         super().__init__("updated_at", top=PAGE, overlap=timedelta(minutes=10))
         self.history = history
 
-    def walk(
-        self, client: "PartnerClient", stream: type[Stream], context: Context, cursor: dict[str, Any]
-    ) -> Iterator[Page]:  # type: ignore[override]
+    def walk(self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]) -> Iterator[Page]:
         now = context.now
         if not cursor.get("since"):
             floor = (now - timedelta(days=context.history_days)).replace(hour=0, minute=0, second=0)
@@ -108,7 +106,7 @@ class Rows(Stream):
     key: tuple[str, ...]
 
     @classmethod
-    def row_id(cls, row: Any) -> str:  # type: ignore[override]
+    def row_id(cls, row: Any) -> str:
         if not isinstance(row, dict):
             return ""
         found = plain.first(row, cls.key)
@@ -154,7 +152,7 @@ class Stock(Rows):
     parse = staticmethod(mapping.stock)
 
     @classmethod
-    def row_id(cls, row: Any) -> str:  # type: ignore[override]
+    def row_id(cls, row: Any) -> str:
         """A level is a product's at a place: the same product comes once for each."""
         found = super().row_id(row)
         if not found:

@@ -67,7 +67,7 @@ class _Pushed(TillView):
         if self.alone and received.refused:
             raise Refused(received.refused[0].reason)
         if rows and len(received.refused) == len(rows):
-            return failures([(f"{one.index}: {one.reason}", {"index": one.index}) for one in
+            return failures([(f"{one.number}: {one.reason}", {"index": one.number}) for one in
                              received.refused[:MOST_REASONS]], 400)  # fmt: skip
         contacts: Mapping[str, Any] = {}
         if self.kind != "inventory":
@@ -83,9 +83,9 @@ class _Pushed(TillView):
             {
                 "received": len(rows),
                 "accepted": len(taken),
-                "results": [{"index": one.index, **_told(one, contacts, self.kind)} for one in taken] or None,
+                "results": [{"index": one.number, **_told(one, contacts, self.kind)} for one in taken] or None,
                 "refused": [
-                    {"index": one.index, "id": one.external_id or None, "message": one.reason}
+                    {"index": one.number, "id": one.external_id or None, "message": one.reason}
                     for one in received.refused
                 ]
                 or None,

@@ -71,6 +71,8 @@ def test_fault_7_3_a_card_speaks_of_its_own_pos_only(card):
 
 @CARDS
 def test_an_empty_form_names_each_missing_field(card, link):
+    if not card.credentials:
+        pytest.skip("nothing to enter")
     with pytest.raises(services.Problems) as problems:
         services.save_credential(connection=link(card), given={})
     assert set(problems.value.fields) == {f.name for f in card.credentials if f.required}
