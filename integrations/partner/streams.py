@@ -86,7 +86,8 @@ class Changed(ChangedSince):
         elif not cursor.get("walk") and now - moment(cursor["night"], "cursor") > timedelta(days=1):
             since = min(moment(cursor["since"], "cursor"), now) - self.DEEP
             cursor = {**cursor, "since": iso(since), "night": iso(now)}
-        yield from super().walk(_Ranged(client, stream, context), stream, replace(context, identity=""), cursor)
+        ranged: Any = _Ranged(client, stream, context)
+        yield from super().walk(ranged, stream, replace(context, identity=""), cursor)
 
     def _params(self, state: Any) -> dict[str, Any]:
         low, skip = (state.start, state.rows) if state.proving else (state.low, state.skip)
