@@ -200,6 +200,8 @@ DEMO = running_demo()  # beside a running demo, commands speak to its stand-ins
 CARD_BASE_URLS = DEMO.get("sandboxes", {}) | {
     slug: url.rstrip("/") for slug in CARDS if (url := env.str(f"{slug.upper()}_BASE_URL", default=""))
 }
+# Lets cards whose address a merchant types (Partner REST) speak to this machine: for stand-ins and tests.
+ALLOW_LOOPBACK_ADDRESSES = env.bool("ALLOW_LOOPBACK_ADDRESSES", default=TESTING)
 # Calls a minute to a vendor's service: unset is the card's own limit, 0 switches pacing off.
 CARD_RATES = {slug: env.int(f"{slug.upper()}_RATE") for slug in CARDS if f"{slug.upper()}_RATE" in os.environ}
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.conf import settings
 
+from .kit.addresses import guard
 from .kit.card import Card
-from .kit.client import Client
 from .kit.errors import Frozen
 from .kit.limits import Limiter
 from .kit.pace import Pace
@@ -50,8 +51,8 @@ def _told(credential: Credential) -> dict[str, Any]:
     }
 
 
-def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Client:
-    """A client with this credential's values and secrets.
+def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> AbstractContextManager[Any]:
+    """A client with this credential's values and secrets; of a card that is told, not asked, nothing (None).
 
     `fresh` logs in anew, for a kept token proves no password, and leaves the new token on the object only: values that
     are being tried must not touch the ones that work.
@@ -60,6 +61,9 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
     if credential.frozen_at or credential.connection.frozen_at:
         raise Frozen(f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing.")
 
+    if card.client is None:
+        return nullcontext(None)
+
     def save_token(token: dict[str, Any]) -> None:
         if fresh:
             credential.token = token
@@ -67,10 +71,16 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
             # Not after a disconnect, which has just forgotten them.
             Credential.unscoped.filter(pk=credential.pk, state=CredentialState.CONNECTED).update(token=token)
 
+    base_url, more = base_url_of(card), {}
+    if card.address:
+        # Looked up once for each pull, and pinned: what the name says meanwhile moves nothing.
+        pinned = guard(credential.values.get(card.address, ""), settings.ALLOW_LOOPBACK_ADDRESSES, setting=card.address)
+        base_url, more = pinned.url, {"pinned": pinned}
     return card.client(
         values={**credential.values, **(credential.secrets or {}), **(_told(credential) if card.told else {})},
-        base_url=base_url_of(card),
+        base_url=base_url,
         token=None if fresh else credential.token,
         save_token=save_token,
         limiter=limiter_for(credential, card),
+        **more,
     )

@@ -1,4 +1,6 @@
-"""A card's page of documentation, made from its declaration."""
+"""A card's page of documentation, made from its declaration, and from `guide.md` in its folder where there is one."""
+
+from pathlib import Path
 
 from .kit.card import Card
 
@@ -45,21 +47,8 @@ def page(card: Card) -> str:
         "",
         *(f"{number}. {step}" for number, step in enumerate(card.steps, 1)),
         "",
-        *((card.fee, "") if card.fee else ()),
-        "## Credentials",
-        "",
-        "| Field | Name on the command line | Kept | What it is |",
-        "|---|---|---|---|",
-        *(
-            _row(f.label, f"`{f.name}`", "sealed, never shown" if f.secret else "shown when editing", f.help)
-            for f in card.credentials
-        ),
-        "",
-        "On the command line: `manage.py connect "
-        f"{card.slug} --account UID "
-        + " ".join(f"--set {f.name}={'env:' + f.name.upper() if f.secret else '...'}" for f in card.credentials)
-        + " --map-stores auto`.",
-        "",
+        *([card.fee, ""] if card.fee else []),
+        *_credentials(card),
         "## Settings",
         "",
         "| Label | Name | Default | What it does | Careful |",
@@ -69,14 +58,7 @@ def page(card: Card) -> str:
             for s in card.settings
         ),
         "",
-        "## What is read, and how often",
-        "",
-        "| Stream | Read again after | When it brings nothing |",
-        "|---|---|---|",
-        *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
-        "",
-        _pace(card),
-        "",
+        *_flow(card),
         *(line for heading, text in card.about for line in (f"## {heading}", "", text, "")),
         "## What this POS can and cannot",
         "",
@@ -91,6 +73,7 @@ def page(card: Card) -> str:
         + ", ".join(f"`{name}`" for name in card.redact)
         + ".",
         "",
+        *_by_hand(card),
     ]
     return "\n".join(lines)
 
@@ -105,6 +88,61 @@ def _pace(card: Card) -> str:
         "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "
         f"{card.calls_per_minute} calls a minute is never reached."
     )
+
+
+def _credentials(card: Card) -> list[str]:
+    if not card.credentials:
+        return ["## Credentials", "", f"None. On the command line: `manage.py connect {card.slug} --account UID`.", ""]
+    return [
+        "## Credentials",
+        "",
+        "| Field | Name on the command line | Kept | What it is |",
+        "|---|---|---|---|",
+        *(
+            _row(f.label, f"`{f.name}`", "sealed, never shown" if f.secret else "shown when editing", f.help)
+            for f in card.credentials
+        ),
+        "",
+        "On the command line: `manage.py connect "
+        f"{card.slug} --account UID "
+        + " ".join(
+            f"--set {f.name}={'env:' + f.name.upper() if f.secret else '...'}" for f in card.credentials if f.required
+        )
+        + " --map-stores auto`.",
+        "",
+    ]
+
+
+def _flow(card: Card) -> list[str]:
+    """What comes in and how: asked for, or told."""
+    lines: list[str] = []
+    if card.arrivals:
+        lines += [
+            "## What is taken",
+            "",
+            "| What | Calls |",
+            "|---|---|",
+            *(_row(a.title, ", ".join(f"`{call}`" for call in a.calls)) for a in card.arrivals),
+            "",
+        ]
+    if card.streams:
+        lines += [
+            "## What is read, and how often",
+            "",
+            "| Stream | Read again after | When it brings nothing |",
+            "|---|---|---|",
+            *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
+            "",
+            _pace(card),
+            "",
+        ]
+    return lines
+
+
+def _by_hand(card: Card) -> list[str]:
+    """The part of the page that people write: `integrations/<slug>/guide.md`."""
+    path = Path(__file__).parent / card.slug / "guide.md"
+    return [path.read_text().strip(), ""] if path.exists() else []
 
 
 def limits(card: Card) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from .kit.card import Card, Field, Flag
+from .kit.card import Card, Field, Flag, Lines
 
 
 class CredentialForm(forms.Form):
@@ -50,7 +50,11 @@ def _typed(declared: Field, *, kept: str) -> forms.CharField:
         attrs["required"] = True
     if getattr(declared, "digits", False):
         attrs |= {"inputmode": "numeric", "pattern": r"\s*[0-9]+\s*", "title": "Digits only."}
-    widget = forms.PasswordInput(attrs, render_value=False) if declared.secret else forms.TextInput(attrs)
+    if isinstance(declared, Lines):
+        attrs |= {"maxlength": declared.longest, "rows": 6, "class": "iq-input iq-mono"}
+    widget: forms.Widget = forms.Textarea(attrs) if isinstance(declared, Lines) else forms.TextInput(attrs)
+    if declared.secret:
+        widget = forms.PasswordInput(attrs, render_value=False)
     field = forms.CharField(label=declared.label, help_text=declared.help, required=False, widget=widget)
     field.kept = kept
     return field

@@ -314,15 +314,16 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
     with connection.cursor() as cursor:
         _copy(cursor, "land_sale", _SALE, (_sale_row(row) for row in rows))
         # A place that the list of locations did not hold yet: the sale keeps it, the next list names it.
+        # Where there is no such list, the sale tells the place's name, and that is all there is to know.
+        places = {row.location_id: row.location_name for row in rows if row.location_id}
         cursor.execute(
             """INSERT INTO integrations_location (account_id, origin_id, external_id, name, street, city, state,
                    postal_code, country, phone, time_zone, active, changed_at)
-               SELECT DISTINCT %s::bigint, %s::bigint, l.location_external, '', '', '', '', '', '', '', '', false, now()
-               FROM land_sale l WHERE l.location_external <> '' AND NOT EXISTS (
-                   SELECT 1 FROM integrations_location x
-                   WHERE x.origin_id = %s AND x.external_id = l.location_external)
-               ON CONFLICT DO NOTHING""",
-            [account_id, origin_id, origin_id],
+               SELECT %s::bigint, %s::bigint, p.id, left(p.name, 200), '', '', '', '', '', '', '', p.name <> '', now()
+               FROM unnest(%s::text[], %s::text[]) p (id, name) WHERE NOT EXISTS (
+                   SELECT 1 FROM integrations_location x WHERE x.origin_id = %s AND x.external_id = p.id)
+               ORDER BY p.id ON CONFLICT DO NOTHING""",
+            [account_id, origin_id, list(places), list(places.values()), origin_id],
         )
         cursor.execute(
             f"""INSERT INTO integrations_sale AS t (account_id, origin_id, {", ".join(columns)}, changed_at)

@@ -36,7 +36,7 @@ from .card_settings import (
 )
 from .clients import client_for
 from .kit.card import Card, Verified
-from .kit.errors import BadCredentials, VendorError
+from .kit.errors import BadCredentials, TryLater, VendorError
 from .kit.phones import e164, is_placeholder
 from .kit.phones import email as email_of
 from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
@@ -54,17 +54,20 @@ from .models import (
     SyncRun,
 )
 from .pulling import run_slice
+from .pushing import NotListening, Received, Sender, TooMany, receive, traffic
+from .pushing import prune as prune_pushed
 from .refusals import Problems, Refused
 from .sink import Batch, LandAgain, ProgrammeFacts, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "Problems", "ProgrammeFacts", "Refused",
-    "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect",
-    "credential_settings", "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run",
-    "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
-    "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_credential",
-    "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
+    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "NotListening", "Problems",
+    "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany", "TryLater", "VendorError",
+    "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "credential_settings", "disconnect",
+    "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "facts_of", "freeze", "go_on", "halt",
+    "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring", "never_brought", "origin_of",
+    "read_past", "receive", "reconnect", "run_slice", "save_credential", "save_credential_settings", "save_settings",
+    "settings_of", "sync_now", "traffic", "unfreeze",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -190,7 +193,7 @@ def _accept(credential: Credential, shown: Card, verified: Verified, now: dateti
             raise
         raise Refused(
             f"{verified.title} is already connected by another credential of this account.",
-            field=shown.credentials[0].name,
+            field=next((f.name for f in shown.credentials if not f.secret), ""),
         ) from None
 
 
@@ -348,6 +351,7 @@ def prune(*, now: datetime, keep_days: int = 14) -> int:
         )
         runs = cursor.rowcount
         cursor.execute("DELETE FROM integrations_refusedrow WHERE last_at < %s", [now - timedelta(days=90)])
+    prune_pushed(now=now)
     return runs
 
 
@@ -466,9 +470,10 @@ def stop_run(*, run_id: int) -> None:
 
 def same_credential(*, connection: Connection, given: Mapping[str, Any]) -> Credential | None:
     """The credential that these values mean when they are entered again: same company, or the only draft."""
-    first = registry.get(connection.card).credentials[0].name
+    fields = registry.get(connection.card).credentials
     for credential in Credential.unscoped.filter(connection=connection).order_by("-id"):
-        if credential.values.get(first) == given.get(first):
+        # Without a field there is nothing to tell two apart by: there is one.
+        if not fields or credential.values.get(fields[0].name) == fields[0].clean(str(given.get(fields[0].name) or "")):
             return credential
     return None
 
@@ -485,7 +490,9 @@ def keep_draft(
     typed = {
         declared: value
         for declared in registry.get(connection.card).credentials
-        if (value := str(given.get(declared.name, "") or "").strip()) and "\x00" not in value and len(value) <= 500
+        if (value := str(given.get(declared.name, "") or "").strip())
+        and "\x00" not in value
+        and len(value) <= getattr(declared, "longest", 500)
     }
     if credential is None and not typed:
         return None

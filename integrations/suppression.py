@@ -18,7 +18,7 @@ from django.db import connection
 from .kit.phones import e164
 from .kit.phones import email as email_of
 from .kit.records import CustomerRecord, LineRecord, SaleRecord
-from .models import RefusedRow, Suppression, UploadError
+from .models import PushedCall, RefusedRow, Suppression, UploadError
 
 PHONE, EMAIL, SOURCE = "phone", "email", "source"
 PSEUDONYM = "erased:"
@@ -113,6 +113,7 @@ def customers(
         # From now on by its id too, whatever number it shows tomorrow; and its sales may have come before it.
         add(account_id=account_id, known=[(SOURCE, sources[one]) for one in fresh], now=_now(cursor))
         forget_sales(cursor, account_id=account_id, sources=[(origin_id, one) for one in sorted(fresh)])
+        forget_pushed(account_id=account_id, sources=[(origin_id, one) for one in sorted(fresh)], known=(), region="")
         ours |= fresh
     landed = []
     for record in records:
@@ -182,7 +183,7 @@ def refused(
         return list(rows)
     kept: list[tuple[str, str, str, str | None]] = []
     for key, external_id, why, raw in rows:
-        known = set(_meanings(orjson.loads(raw), origin_id, region))
+        known = set(meanings(orjson.loads(raw), origin_id, region))
         if stream == "customers":
             known.add((SOURCE, source_value(origin_id, external_id)))
         if not listed(account_id=account_id, known=known):
@@ -196,17 +197,21 @@ _ADDRESS = re.compile(r"[^\s\"'<>,;]+@[^\s\"'<>,;]+")
 _NUMBER = re.compile(r"\+?\(?\d[\d\s().-]{5,18}\d")
 
 
-def _meanings(value: Any, origin_id: int, region: str, key: str = "") -> Iterator[Known]:
-    """What the values of a refused row may be: a customer's id, phones, e-mails."""
+# How pushed calls name the customer's id (kit/plain.py); vendors say "customer" somewhere in the name.
+_CUSTOMER_KEYS = ("pos_user", "srcID", "src_id")
+
+
+def meanings(value: Any, origin_id: int, region: str, key: str = "") -> Iterator[Known]:
+    """What the values of a vendor's row may be: a customer's id, phones, e-mails."""
     if isinstance(value, dict):
         for name, one in value.items():
-            yield from _meanings(one, origin_id, region, name)
+            yield from meanings(one, origin_id, region, name)
     elif isinstance(value, list):
         for one in value:
-            yield from _meanings(one, origin_id, region, key)
+            yield from meanings(one, origin_id, region, key)
     elif isinstance(value, str | int) and not isinstance(value, bool):
         text = str(value)
-        if "customer" in key.lower():
+        if "customer" in key.lower() or key in _CUSTOMER_KEYS:
             yield SOURCE, source_value(origin_id, text)
         yield from ((PHONE, phone) for found in _NUMBER.findall(text) if (phone := e164(found, region)))
         yield from ((EMAIL, address) for found in _ADDRESS.findall(text) if (address := email_of(found)))
@@ -246,6 +251,7 @@ def forget(
 
         told = errors_told_of(account_id=account_id, sources=sources, known=known, names=names, region=region)
         upload_services.forget(account_id=account_id, told=[error.pk for error in told], now=now)
+        forget_pushed(account_id=account_id, sources=sources, known=known, region=region)
         sold = forget_sales(cursor, account_id=account_id, sources=sources, sale_ids=sale_ids)
         cursor.execute(
             """UPDATE integrations_customer c SET external_id = k.name, first_name = '', last_name = '', phone = '',
@@ -297,6 +303,25 @@ def forget_sales(
     return len(sales)
 
 
+def forget_pushed(*, account_id: int, sources: Iterable[tuple[int, str]], known: Iterable[Known], region: str) -> int:
+    """Take whole items that tell of these people out of the bodies of pushed calls. How many calls were changed."""
+    theirs = {one for one in (*known, *((SOURCE, source_value(*one)) for one in sources)) if one[1]}
+    if not theirs:
+        return 0
+    digests = sorted(digest(account_id, *one) for one in theirs)
+    calls = list(
+        PushedCall.unscoped.filter(account_id=account_id, mentions__overlap=digests)
+        .order_by("slot", "pk")
+        .select_for_update()
+    )
+    for call in calls:
+        PushedCall.unscoped.filter(pk=call.pk, slot=call.slot).update(
+            body=[item for item in call.body if not set(meanings(item, call.origin_id, region)) & theirs],
+            mentions=[one for one in call.mentions if one not in digests],
+        )
+    return len(calls)
+
+
 def told_of(
     *,
     account_id: int,
@@ -342,7 +367,7 @@ def _tells(
     def tells(text: str, value: Any, origin_id: int, own: set[Known]) -> bool:
         text = text.lower()
         return bool(
-            (own | set(_meanings(value, origin_id, region))) & theirs
+            (own | set(meanings(value, origin_id, region))) & theirs
             or any(one in re.sub(r"\D", "", text) for one in digits)
             or any(one in text for one in words)
             or any(name and all(part in text for part in name.lower().split()) for name in names)

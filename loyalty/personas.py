@@ -3,7 +3,7 @@
 Callers work in the account (`acting_in`, the key, the session). `now` and days are passed in.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from unicodedata import normalize
@@ -97,6 +97,21 @@ def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID 
         return persona.merged_into or persona if persona else None
     found = find_id(account_id=account_id, phone=phone, email=email)
     return people.get(pk=found) if found else None
+
+
+def contacts_of_customers(*, account_id: int, origin_id: int, external_ids: Collection[str]) -> dict[str, UUID]:
+    """Contact ids by the customers' ids in their POS; those nobody was made of are left out."""
+    if not external_ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT c.external_id, root.contact_id FROM integrations_customer c
+               JOIN loyalty_source s ON s.customer_id = c.id JOIN loyalty_persona p ON p.id = s.persona_id
+               JOIN loyalty_persona root ON root.id = coalesce(p.merged_into_id, p.id)
+               WHERE c.account_id = %s AND c.origin_id = %s AND c.external_id = ANY(%s)""",
+            [account_id, origin_id, sorted(external_ids)],
+        )
+        return dict(cursor.fetchall())
 
 
 def _as_uuid(text: str) -> UUID | None:

@@ -82,6 +82,7 @@ KNOWN_UNSCOPED = {
     "aiqsync/management/commands/sync.py": "a connection names its account, which is then entered",
     "integrations/card_settings.py": "is given a connection, a credential or an origin, locked by its id",
     "integrations/clients.py": "keeps a credential's own token",
+    "integrations/pushing.py": "is given the account by the key that called",
     "integrations/pulling.py": "a run names its account; the worker serves all of them",
     "integrations/suppression.py": "is given the account",
     "integrations/uploads/bodies.py": "is given a file, or the account; old bodies go in all of them",

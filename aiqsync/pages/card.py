@@ -47,12 +47,13 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
         .order_by("-last_at")[:REFUSED_SHOWN]
     )
     refused_count = refused[0].of if refused else 0
-    titles = {s.name: s.title for s in card.streams}
+    titles = card.titles
     told = {state.pk: titles.get(state.stream, state.stream) for state in (*standing.states, *standing.past)}
     places = list(places_of(standing)[: MAPPED_HERE + 1])
     runs, quiet = _runs(standing, show_all=request.GET.get("runs") == "all")
     newest = standing.newest
     streams = activity(standing)
+    calls = _calls(standing, origins, now) if card.arrivals else None
     return render(
         request,
         "aiqsync/integrations/card.html",
@@ -66,6 +67,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
             newest_title=newest[0] if newest else "",
             newest=moment(newest[1], now=now, empty="") if newest else "",
             activity=streams,
+            calls=calls,
             stamp=stamp(standing, streams),
             trouble=trouble(standing),
             runs=[run_row(run, told[run.stream_id], now) for run in runs],
@@ -88,6 +90,30 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     )
 
 
+def _calls(standing: Standing, origins: list[int], now: datetime) -> dict:
+    """What came to a card that is told: each call with its figures of the last day, and the latest calls."""
+    told = services.traffic(origin_ids=origins, now=now)
+    rows = []
+    for arrival in standing.card.arrivals:
+        for call in arrival.calls:
+            count, items, refused, last = told.calls.get(call, (0, 0, 0, None))
+            rows.append(
+                {
+                    "call": call,
+                    "title": arrival.title,
+                    "count": count,
+                    "items": items,
+                    "refused": refused,
+                    "last": moment(last, now=now, empty="none in the last day"),
+                }
+            )
+    return {
+        "rows": rows,
+        "latest": [{"call": one, "when": moment(one.at, now=now)} for one in told.latest],
+        "last": moment(told.latest[0].at, now=now) if told.latest else "",
+    }
+
+
 def _runs(standing: Standing, *, show_all: bool) -> tuple[list[SyncRun], int]:
     """The runs to show, and how many of those looked at found nothing."""
     streams = [state.pk for state in (*standing.states, *standing.past)]
@@ -108,17 +134,19 @@ def _refused_row(row: RefusedRow, titles: dict[str, str], now: datetime) -> dict
 
 
 def _credential_row(credential: Credential, standing: Standing, now: datetime) -> dict:
-    first = standing.card.credentials[0]
+    first = next((f for f in standing.card.credentials if not f.secret), None)
     tones = {"connected": "good", "paused": "warn"}
     return {
         "credential": credential,
         "name": credential.origin.title
         if credential.origin
-        else f"{first.label} {credential.values.get(first.name, '')}",
+        else f"{first.label} {credential.values.get(first.name, '')}"
+        if first
+        else standing.card.title,
         "tone": tones.get(credential.state, ""),
         "in_use": credential.state in IN_USE,
         "since": day(credential.connected_at) if credential.connected_at else "",
-        "set": day(credential.secrets_at) if credential.secrets_at else "",
+        "set": day(credential.secrets_at) if credential.secrets_at and standing.card.secret_names else "",
         "checked": moment(credential.checked_at, now=now) if credential.checked_at else "",
     }
 

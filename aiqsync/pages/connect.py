@@ -46,8 +46,9 @@ def credential(request: HttpRequest, slug: str, pk: int | None = None) -> HttpRe
         same = services.same_credential(connection=connection, given=given)
         problems: Mapping[str, str] = {}
         if found is None and same and same.state in IN_USE:
-            first = card.credentials[0]
-            problems = {first.name: f"{first.label} {given[first.name]} is connected already: edit that credential."}
+            first = next(iter(card.credentials), None)
+            name, whose = (first.name, f"{first.label} {given[first.name]}") if first else ("", card.title)
+            problems = {name: f"{whose} is connected already: edit that credential."}
         else:
             found = found or same
             try:
@@ -119,8 +120,13 @@ def _connected(request: HttpRequest, card: Card, found: Credential, verified: se
     audit.record(act="integration.connected", target=verified.title, user=request.user)
     discounts.check(account_id=found.account_id, now=timezone.now())  # another till, other things it cannot do
     count = len(verified.locations)
-    named = f" and named {count} location{'' if count == 1 else 's'}" if count else ""
-    messages.success(request, f"Connected: {verified.title} answered{named}.")
+    if card.arrivals:
+        told = "Connected: what your POS sends is taken from now on."
+    elif count:
+        told = f"Connected: {verified.title} answered and named {count} location{'' if count == 1 else 's'}."
+    else:
+        told = f"Connected: {verified.title} answered."
+    messages.success(request, told)
     for note in verified.notes:
         messages.warning(request, note)
     if stores.unmapped(account_id=found.account_id).filter(origin=found.origin_id).exists():

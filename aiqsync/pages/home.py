@@ -62,7 +62,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _card(standing: Standing) -> dict[str, Any]:
     """What is shown of one integration: a pill, each stream's freshness, and the sentence about what is wrong."""
-    titles = {stream.name: stream.title for stream in standing.card.streams}
+    titles = standing.card.titles
     messages = [credential.message for credential in standing.in_use if credential.message]
     messages += [s.message for s in standing.states if s.message and s.failures]
     return {

@@ -177,7 +177,7 @@ def trouble(standing: Standing) -> list[dict]:
                     "button": "Open the credential",
                 }
             )
-    titles = {s.name: s.title for s in card.streams}
+    titles = card.titles
     paused = {c.pk for c in standing.credentials if c.state == CredentialState.PAUSED}
     failing: dict[str, list[StreamState]] = defaultdict(list)
     for state in standing.states:

@@ -115,7 +115,7 @@ class Standing:
     @property
     def readable(self) -> bool:
         """Asking the POS now could bring something."""
-        return any(c.state == CredentialState.CONNECTED for c in self.credentials)
+        return bool(self.card.streams) and any(c.state == CredentialState.CONNECTED for c in self.credentials)
 
     @property
     def ever_connected(self) -> bool:
@@ -146,6 +146,8 @@ class Standing:
     @property
     def newest(self) -> tuple[str, datetime | None] | None:
         """(title, read up to) of the stream a merchant asks about first: the sales."""
+        if not self.card.streams:
+            return None  # a card that is told: its calls say how fresh it is
         titles = {s.name: s.title for s in self.card.streams}
         told = next((s.name for s in self.card.streams if s.history), self.card.streams[-1].name)
         found = [s.read_until for s in self.states if s.stream == told]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .fields import Field, Secret, Text
+from .fields import Field, Lines, Secret, Text
 from .records import LocationRecord
 from .settings import Flag, Setting
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .streams import Stream
     from .writers import Writer
 
-__all__ = ["Card", "Field", "Flag", "Secret", "Setting", "Text", "Verified"]
+__all__ = ["Arrival", "Card", "Field", "Flag", "Lines", "Secret", "Setting", "Text", "Verified"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,19 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """What comes to a card by itself, without being asked for: `name` is the stream its refused rows are kept under."""
+
+    name: str
+    title: str
+    record: type
+    calls: tuple[str, ...] = ()  # what the sender calls
+
+
+@dataclass(frozen=True)
 class Card:
+    """A card is asked (`client` and `streams`), or told (`arrivals`); one that is told needs no client."""
+
     slug: str
     title: str
     summary: str
@@ -35,10 +47,12 @@ class Card:
     steps: tuple[str, ...]  # the guide's short form, shown on the card
     credentials: tuple[Field, ...]
     settings: tuple[Setting, ...]
-    base_url: str
-    client: Callable[..., "Client"]  # client(values=, base_url=, token=, save_token=, limiter=)
-    connect: Callable[["Client"], Verified]
-    streams: tuple[type["Stream"], ...]
+    connect: Callable[..., Verified]  # connect(client); of a card without a client connect(None)
+    base_url: str = ""
+    client: Callable[..., "Client"] | None = None  # client(values=, base_url=, token=, save_token=, limiter=)
+    streams: tuple[type["Stream"], ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+    address: str = ""  # the credential field that holds the base URL, where the merchant names it: then client(pinned=)
     writers: tuple[type["Writer"], ...] = ()
     unserved: Mapping[str, str] = field(default_factory=dict)  # standard setting -> why this POS cannot serve it
     told: bool = False  # its client is given what the installation says too: `_root`, `_loopback`, `_most_mb`
@@ -54,6 +68,11 @@ class Card:
 
     def stream(self, name: str) -> type["Stream"]:
         return next(s for s in self.streams if s.name == name)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of what this card brings, asked or told, by the stream's name."""
+        return {s.name: s.title for s in self.streams} | {a.name: a.title for a in self.arrivals}
 
     def writer(self, name: str) -> type["Writer"]:
         return next(w for w in self.writers if w.name == name)

@@ -106,6 +106,7 @@ class Client:
         unauthorized: Callable[[str], tuple[str, str]] | None = None,
         tries: int = 3,
         sleep: Callable[[float], None] = time.sleep,
+        transport: requests.adapters.BaseAdapter | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.identity = identity
@@ -125,6 +126,9 @@ class Client:
         self._session.headers.update({"Accept": "application/json", "User-Agent": "aiqsync"})
         if isinstance(limiter, Pace):
             limiter.enter()
+        if transport is not None:  # how connections are made, for instance to a pinned address only
+            self._session.mount("https://", transport)
+            self._session.mount("http://", transport)
 
     def __enter__(self) -> "Client":
         return self

@@ -1,5 +1,6 @@
 """What a merchant fills in to let us in: text and secrets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,24 @@ class Text(Field):
         if value and self.digits and not (str(value).isascii() and str(value).isdigit()):
             return f"{self.label} is a number; yours has other characters."
         return super().problem(value)
+
+
+@dataclass(frozen=True)
+class Lines(Field):
+    """Text of several lines, at most `longest` characters. `check` finds what is wrong with it, as a sentence."""
+
+    longest: int = 8000
+    check: Callable[[str], str] = lambda text: ""
+
+    def clean(self, value: str) -> str:
+        return "\n".join(line.rstrip() for line in value.strip().splitlines())
+
+    def problem(self, value: Any) -> str:
+        if not value:
+            return f"{self.label} is needed." if self.required else ""
+        if len(str(value)) > self.longest:
+            return f"{self.label} is too long: at most {self.longest:,} characters."
+        return self.check(str(value))
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class SaleRecord(NamedTuple):
     customer_type: str = ""
     government_id: str = ""
     medical_id: str = ""
+    location_name: str = ""  # where the vendor has no list of its places
     needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""
 
 

@@ -2,6 +2,7 @@
 
 from .cards import CallAllowance, ChangeState, CustomerBalance, OutboundWrite, OutsideMarket, SettingChange, WriteState
 from .catalog import Product, Stock, Term, TermKind
+from .pushed import PushedCall
 from .rows import (
     Connection,
     Credential,
@@ -26,7 +27,7 @@ from .uploads import ColumnMapping, Upload, UploadChunk, UploadError, UploadFrom
 __all__ = [
     "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer",
     "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket",
-    "PricingGroup", "Product", "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange",
-    "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload", "UploadChunk",
-    "UploadError", "UploadFrom", "UploadState", "WriteState",
+    "PricingGroup", "Product", "PushedCall", "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine",
+    "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload",
+    "UploadChunk", "UploadError", "UploadFrom", "UploadState", "WriteState",
 ]  # fmt: skip

@@ -39,6 +39,7 @@ class Stock(TenantModel):
     product_id = models.CharField(max_length=100, help_text="The vendor's id: stock may come before its product.")
     location = TenantKey(Location, null=True, related_name="stock")
     quantity = models.DecimalField(max_digits=14, decimal_places=4)
+    told_at = models.DateTimeField(null=True, help_text="When a level was last told, where later sales lower it.")
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

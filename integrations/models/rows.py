@@ -89,7 +89,7 @@ class Credential(TenantModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.connection} {next(iter(self.values.values()), self.pk)}"
+        return f"{self.connection} {next(iter(self.values.values()), '') or self.pk}"
 
 
 class Location(TenantModel):

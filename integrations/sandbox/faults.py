@@ -148,7 +148,7 @@ class Faults:
 
 
 def _twice(body: bytes) -> bytes:
-    """The same document with every row of its list (plain, HAL or `elements`) twice, the repeats at the end."""
+    """The same document with every row of its list (plain, HAL, `elements` or `data`) twice, the repeats at the end."""
     try:
         document = json.loads(body)
     except ValueError:
@@ -159,4 +159,6 @@ def _twice(body: bytes) -> bytes:
         document["_embedded"]["self"] *= 2
     elif isinstance(document, dict) and isinstance(document.get("elements"), list):
         document["elements"] *= 2
+    elif isinstance(document, dict) and isinstance(document.get("data"), list):
+        document["data"] *= 2
     return json.dumps(document, separators=(",", ":")).encode()

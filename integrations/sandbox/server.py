@@ -35,7 +35,11 @@ from integrations.sandbox.faults import BadFault, Fault, Faults
 from integrations.sandbox.till import Till
 from integrations.sandbox.wire import Broken, Refused, Request, Response, Server
 
-SANDBOXES = {"cova": "integrations.sandbox.cova:Cova", "clover": "integrations.sandbox.clover:Clover"}
+SANDBOXES = {
+    "cova": "integrations.sandbox.cova:Cova",
+    "clover": "integrations.sandbox.clover:Clover",
+    "partner": "integrations.sandbox.partner:Partner",
+}
 LOG_LIMIT = 200_000
 
 

@@ -35,6 +35,7 @@ class Caller:
     zone: str
     region: str
     store_id: int | None
+    currency: str
     points_hidden: bool  # the programme hides points, or is off: no answer tells a balance
 
     # The framework asks every user this.
@@ -46,7 +47,7 @@ class Caller:
 
 
 _LOOK_UP = """
-SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id,
+SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id, a.currency,
        coalesce(g.hide_points OR NOT g.enabled, true)
 FROM accounts_apikey k
 JOIN accounts_account a ON a.id = k.account_id

@@ -7,6 +7,7 @@ refuse an answer without them. Success is 200, also for something created.
 
 import logging
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -49,6 +50,14 @@ def answer(data: Any, *, headers: dict[str, str] | None = None) -> Response:
 
 def failure(message: str, code: int, *, headers: dict[str, str] | None = None) -> Response:
     return Response({"errors": [{"message": message}], "code": code, "success": False}, status=code, headers=headers)
+
+
+def failures(told: Sequence[tuple[str, dict[str, Any]]], code: int) -> Response:
+    """Several refusals of one call, each a sentence and what else its entry says."""
+    return Response(
+        {"errors": [{"message": message, **more} for message, more in told], "code": code, "success": False},
+        status=code,
+    )
 
 
 class EnvelopeRenderer(BaseRenderer):

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from .base import route
 from .docs import Docs, Schema
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
+from .push_views import Inventory, Member, Members, Sale, Sales
 from .redemption_views import Redeem, RedeemForOrder, Revert
 from .store_views import Stores
 from .unknown import Unknown
@@ -24,6 +25,11 @@ urlpatterns = [
     *route("v2/lookup/email/<email>", LookupEmail),
     *route("v2/lookup/<phone>", LookupPhone),
     *route("v1.1/stores/<uid>", Stores),
+    *route("v1.1/createUpdateSale/<uid>", Sale),
+    *route("v1.1/createUpdateSales/<uid>", Sales),
+    *route("v1.1/createUpdateMember/<uid>", Member),
+    *route("v1.1/createUpdateMembers/<uid>", Members),
+    *route("v1.1/createUpdateInventory/<uid>", Inventory),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),
     re_path(r"^[\s\S]*\Z", Unknown.as_view()),

@@ -47,6 +47,7 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         )
         stream = i.StreamState.objects.create(credential=credential, stream="sales", message=word, failures=9)
         i.SyncRun.objects.create(stream=stream, message=word, status="failed")
+        i.PushedCall.objects.create(origin=origin, call=word, body=[{"word": word}])
         i.RefusedRow.objects.create(origin=origin, stream="sales", key="1", reason=word, row={"word": word})
         store = s.Store.objects.create(number=1, name=f"{word} store")
         s.StoreMapping.objects.create(location=location, store=store)

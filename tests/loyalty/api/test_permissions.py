@@ -9,10 +9,12 @@ from loyalty.api.base import TillView
 from loyalty.api.unknown import Unknown
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store
 
+from .pos import connect
 from .till import PHONE, Till, sentence
 
 READ, POS = Scope.READ, Scope.POS
 REDEEM = "v1.1/discount/redeem/<str:uid>/<str:discount>/<str:token>"
+SALE = {"visit": {"pos_id": "R1", "transaction_date": "2026-04-12 17:31:04 +0000", "transaction_total": 5}}
 
 # route, method, scope it needs, body, and what a foreign account's key gets for our objects
 TABLE = [
@@ -27,6 +29,11 @@ TABLE = [
     ("v2/lookup/email/<str:email>", "GET", READ, None, 404),
     ("v2/lookup/<str:phone>", "GET", READ, None, 404),
     ("v1.1/stores/<str:uid>", "GET", READ, None, 403),
+    ("v1.1/createUpdateSale/<str:uid>", "POST", POS, SALE, 403),
+    ("v1.1/createUpdateSales/<str:uid>", "POST", POS, [SALE], 403),
+    ("v1.1/createUpdateMember/<str:uid>", "POST", POS, {"pos_user": "c1"}, 403),
+    ("v1.1/createUpdateMembers/<str:uid>", "POST", POS, [{"pos_user": "c1"}], 403),
+    ("v1.1/createUpdateInventory/<str:uid>", "POST", POS, [{"sku": "A", "quantity": 1}], 403),
 ]
 CASES = [pytest.param(*row, id=f"{row[1]} {row[0]}") for row in TABLE]
 
@@ -55,6 +62,7 @@ def address(till):
     """The real address of a route, with our objects in it."""
     discount = make_discount(till.account, points=100)
     make_store(till.account)
+    connect(till.account)
     done = till.data("PUT", till.url(discount) + "/T0")
     head, token = till.url(discount).rsplit("/", 1)
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
