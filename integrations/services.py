@@ -232,6 +232,11 @@ def disconnect(*, credential: Credential) -> None:
         _stop_runs(credential, "Disconnected.")
 
 
+def is_frozen(credential: Credential) -> bool:
+    """No call is made with it, in either direction: it, or its whole card, is frozen."""
+    return bool(getattr(credential, "frozen_at", None) or getattr(credential.connection, "frozen_at", None))
+
+
 def _stop_runs(credential: Credential, why: str) -> None:
     """End what is being read with this credential: a worker in the middle of a page can save nothing any more."""
     SyncRun.unscoped.filter(stream__credential=credential, status__in=[RunStatus.QUEUED, RunStatus.RUNNING]).update(

@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.apps import apps
 from django.utils import timezone
 
-from aiqsync.accounts.models import Account, ApiKey, AuditLine, Membership
+from aiqsync.accounts.models import Account, Alert, AlertMail, ApiKey, AuditLine, Membership
 from aiqsync.accounts.tenancy import TenantModel, acting_in
 from integrations import models as i
 from loyalty import models as y
@@ -23,6 +23,11 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         user = make_user(account, name=f"{word} owner", email=f"{word.lower()}@example.test")
         key, _ = ApiKey.make(account=account, name=f"{word} tills")
         AuditLine.objects.create(act="said", target=word, user=user, key=key, detail={"word": word})
+        alert = Alert.objects.create(
+            kind="stale_stream", subject=word, title=word, text=word, since=now, opened_at=now, path="/admin/"
+        )
+        AlertMail.objects.create(alert=alert, event="opened", address=f"{word.lower()}@example.test",
+                                 next_try_at=now, created_at=now, message=word, state="failed")  # fmt: skip
         origin = i.Origin.objects.create(platform="cova", identity=word, title=word)
         connection = i.Connection.objects.create(card="cova")
         credential = i.Credential.objects.create(
