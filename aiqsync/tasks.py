@@ -3,6 +3,7 @@
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from aiqsync import rehearsing
 from integrations import services
 from loyalty import checks, jobs
 
@@ -34,6 +35,15 @@ def run_job(job_id: int) -> None:
     """One slice of a job; the next slice is queued when there is more."""
     if jobs.run_slice(job_id):
         enqueue_job(job_id)
+
+
+def enqueue_rehearsal(rehearsal_id: int) -> None:
+    async_task("aiqsync.tasks.rehearse", rehearsal_id)
+
+
+def rehearse(rehearsal_id: int) -> None:
+    """The whole walk of a test shopper: a few calls of our own API. Delivered twice, it runs once."""
+    rehearsing.walk(rehearsal_id)
 
 
 def heartbeat() -> None:

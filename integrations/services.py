@@ -62,8 +62,8 @@ __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "Problems", "ProgrammeFacts", "Refused",
     "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect",
     "credential_settings", "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run",
-    "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
-    "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_credential",
+    "facts_of", "freeze", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged", "lock_origins",
+    "mirroring", "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_credential",
     "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
 ]  # fmt: skip
 
@@ -234,7 +234,7 @@ def disconnect(*, credential: Credential) -> None:
 
 def is_frozen(credential: Credential) -> bool:
     """No call is made with it, in either direction: it, or its whole card, is frozen."""
-    return bool(getattr(credential, "frozen_at", None) or getattr(credential.connection, "frozen_at", None))
+    return bool(credential.frozen_at or credential.connection.frozen_at)
 
 
 def _stop_runs(credential: Credential, why: str) -> None:

@@ -152,6 +152,9 @@ class ApiKey(TenantModel):
     hash = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(default=now, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    # A till is known by its wallet calls: the first, and the last to the minute.
+    wallet_first_at = models.DateTimeField(null=True, editable=False)
+    wallet_last_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from .fields import Field, Secret, Text
 from .records import LocationRecord
 from .settings import Flag, Setting
+from .till import Till
 
 if TYPE_CHECKING:
     from .client import Client
     from .streams import Stream
     from .writers import Writer
 
-__all__ = ["Card", "Field", "Flag", "Secret", "Setting", "Text", "Verified"]
+__all__ = ["Card", "Field", "Flag", "Secret", "Setting", "Text", "Till", "Verified"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Card:
     fee_cents_per_location: int = 0
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not
     discounts_per_order: int = 1
+    till: Till = Till()  # how a redemption reaches the till
     redact: tuple[str, ...] = ()  # keys removed from rows that are kept for inspection
 
     def stream(self, name: str) -> type["Stream"]:

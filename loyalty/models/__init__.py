@@ -65,6 +65,7 @@ from .programme import (
     SourceStart,
     SpentOnRefund,
 )
+from .rehearsals import Rehearsal, RehearsalState
 from .rewards import (
     AudienceMember,
     Channel,
@@ -136,6 +137,8 @@ __all__ = [
     "ProgrammeChange",
     "Redemption",
     "RedemptionState",
+    "Rehearsal",
+    "RehearsalState",
     "Refunds",
     "Review",
     "ReviewKind",

@@ -93,6 +93,11 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         _reward_rows(word, now, persona, discount, redemption, store, user)
         _points_rows(word, now, persona, customer, store)
         _consent_rows(word, now, persona)
+        tester = y.Persona.objects.create(first_name=f"{word} test", is_test=True)
+        y.Rehearsal.objects.create(
+            connection=connection, persona=tester, key=key, address=word, state="failed", at=now,
+            steps=[{"name": "reach", "ok": False, "said": word, "ms": 1}],
+        )  # fmt: skip
         i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
         _card_rows(word, connection, origin, location, persona)
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}

@@ -1,4 +1,4 @@
-"""Alerts, their e-mails, and who is told."""
+"""Alerts, their e-mails and who is told; when a key first and last read a wallet."""
 
 import django.db.models.deletion
 from django.db import migrations, models
@@ -27,6 +27,16 @@ class Migration(migrations.Migration):
             model_name="account",
             name="alerts_by_email",
             field=models.BooleanField(default=True, editable=False),
+        ),
+        migrations.AddField(
+            model_name="apikey",
+            name="wallet_first_at",
+            field=models.DateTimeField(editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name="apikey",
+            name="wallet_last_at",
+            field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.CreateModel(
             name="Alert",

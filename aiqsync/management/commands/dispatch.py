@@ -20,7 +20,7 @@ from aiqsync import tasks, watching
 from aiqsync.accounts import alerts
 from aiqsync.accounts.models import Account
 from integrations import services
-from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, seals
+from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, rehearsal, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -81,6 +81,7 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("discounts", lambda: discounts.check_due(now=now())),
         ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
         ("old jobs", lambda: jobs.prune(now=now())),
+        ("keys of rehearsals", lambda: rehearsal.revoke_left(now=now())),
         ("old alerts", lambda: alerts.prune(now=now())),
         ("alerts", lambda: watching.look(now=now())),
         ("e-mails of alerts", lambda: alerts.deliver_due(now=now())),
