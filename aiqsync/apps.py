@@ -11,7 +11,7 @@ class WiringConfig(AppConfig):
     verbose_name = "aiqsync"
 
     def ready(self) -> None:
-        from . import checks, sync, watchdog  # noqa: F401
+        from . import checks, sync, watchdog, watching  # noqa: F401
 
         sync.install()
         watchdog.listen()

@@ -168,6 +168,17 @@ SPECTACULAR_SETTINGS = {
 # Who carries messages, by channel: the name of a back end of `loyalty/messages.py`. `local` sends nothing anywhere.
 MESSAGE_BACKENDS = {name: env.str(f"{name.upper()}_BACKEND", default="local") for name in ("sms", "email")}
 
+# The mail server that alerts go out by. Without EMAIL_HOST they show in the admin only.
+EMAIL_HOST = env.str("EMAIL_HOST", default="")
+EMAIL_PORT = env.int("EMAIL_PORT", default=587)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_SSL = env.bool("EMAIL_USE_SSL", default=EMAIL_PORT == 465)
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=EMAIL_PORT == 587)
+EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'dummy'}.EmailBackend"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("EMAIL_FROM", default="aiqsync <alerts@localhost>")
+
 # Sync jobs. Times by docs/decisions: a slice of a sync is at most 20 s, a lease 30 s, the watchdog waits 130 s.
 SYNC_SLICE_S = env.int("SYNC_SLICE_S", default=20)
 SYNC_LEASE_S = env.int("SYNC_LEASE_S", default=30)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
-from .accounts import switching
+from .accounts import alerts, switching
 from .accounts.roles import may
 from .accounts.tenancy import NoCurrentAccount
 
@@ -127,7 +127,7 @@ class MerchantSite(UnfoldAdminSite):
 # Pages with buttons of their own below them, beside the lists and records of models.
 PAGES = frozenset({
     "programme", "programme-change", "modifiers", "modifier", "persona", "redemptions-to-look-at", "same-person", "why",
-    "report-liability", "report-ledger", "card", "integrations", "index",
+    "report-liability", "report-ledger", "card", "alerts", "integrations", "index",
 })  # fmt: skip
 
 
@@ -201,6 +201,7 @@ MENU = [
         "Settings",
         [
             ("Integrations", "hub", "admin:integrations", "integrations.view"),
+            ("Alerts", "notifications", "admin:alerts", "alerts.view"),
             (
                 "Retail Stores",
                 "storefront",
@@ -245,6 +246,9 @@ def navigation(request: HttpRequest) -> list[dict]:
     if membership:
         for title, items in MENU:
             shown = [_item(name, icon, route) for name, icon, route, act in items if may(membership.role, act)]
+            for item in shown:
+                if item["link"] == reverse("admin:alerts") and (count := alerts.count_open(membership.account_id)):
+                    item["badge"], item["badge_variant"] = count, "danger"
             if shown:
                 groups.append({"title": title, "separator": bool(title and groups), "items": shown})
     if request.user.is_superuser:

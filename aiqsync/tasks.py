@@ -3,6 +3,7 @@
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from aiqsync import rehearsing
 from integrations import services
 from integrations.uploads import running as uploads
 from loyalty import checks, jobs
@@ -46,6 +47,15 @@ def read_upload(upload_id: int) -> None:
     """One slice of a file; the next slice is queued when there is more."""
     if uploads.run_slice(upload_id):
         enqueue_upload(upload_id)
+
+
+def enqueue_rehearsal(rehearsal_id: int) -> None:
+    async_task("aiqsync.tasks.rehearse", rehearsal_id)
+
+
+def rehearse(rehearsal_id: int) -> None:
+    """The whole walk of a test shopper: a few calls of our own API. Delivered twice, it runs once."""
+    rehearsing.walk(rehearsal_id)
 
 
 def heartbeat() -> None:

@@ -67,6 +67,18 @@ def page(card: Card) -> str:
         *(_row(in_words(name), "yes" if said == "yes" else f"no: {said}") for name, said in card.capabilities.items()),
         f"| Discounts of ours on one order | {card.discounts_per_order} |",
         "",
+        "## At the till",
+        "",
+        card.till.why,
+        "",
+        "By hand: find the shopper under Personas, or let them open their wallet, and redeem the reward; the screen "
+        f"prints what to type, for example “10.00 off the cart”. {card.till.entry} {card.till.settled}",
+        "",
+        *(
+            ["In the till:", "", *(f"{number}. {step}" for number, step in enumerate(card.till.steps, 1)), ""]
+            if card.till.can_call
+            else []
+        ),
         "## What is never stored",
         "",
         "Rows that could not be read are kept for ninety days, without: "

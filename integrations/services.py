@@ -63,11 +63,12 @@ from .sink import install as install_sink
 __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "NotListening", "Problems",
     "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany", "TryLater", "VendorError",
-    "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "credential_settings", "disconnect",
-    "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "facts_of", "freeze", "go_on", "halt",
-    "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring", "never_brought", "origin_of",
-    "read_past", "receive", "reconnect", "run_slice", "save_credential", "save_credential_settings", "save_settings",
-    "settings_of", "sync_now", "traffic", "unfreeze",
+    "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "credential_settings",
+    "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "facts_of",
+    "freeze", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged", "lock_origins",
+    "mirroring", "never_brought", "origin_of", "read_past", "receive", "reconnect", "run_slice",
+    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
+    "unfreeze",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -234,6 +235,11 @@ def disconnect(*, credential: Credential) -> None:
             state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting=""
         )
         _stop_runs(credential, "Disconnected.")
+
+
+def is_frozen(credential: Credential) -> bool:
+    """No call is made with it, in either direction: it, or its whole card, is frozen."""
+    return bool(credential.frozen_at or credential.connection.frozen_at)
 
 
 def _stop_runs(credential: Credential, why: str) -> None:

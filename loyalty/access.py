@@ -27,7 +27,8 @@ _SECTIONS: dict[str, str] = {
             p.customer_type, p.member_from, r.contact_id AS merged_into, f.name AS favourite_store, p.created_at,
             p.last_seen_at, p.archived_at, w.balance
         FROM loyalty_persona p LEFT JOIN loyalty_persona r ON r.id = p.merged_into_id
-        LEFT JOIN stores_store f ON f.id = p.favourite_store_id LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
+        LEFT JOIN stores_store f ON f.id = coalesce(p.favourite_store_id, p.usual_store_id)
+        LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
         WHERE p.id = ANY(%(rows)s) ORDER BY p.merged_into_id IS NOT NULL, p.id""",
     "known_by": """SELECT kind, value, shared, created_at FROM loyalty_identifier
         WHERE persona_id = ANY(%(rows)s) ORDER BY id""",

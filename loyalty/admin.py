@@ -11,7 +11,7 @@ from aiqsync.accounts.templatetags import iq
 from integrations.models import Sale
 
 from . import audience_admin, discount_admin, message_admin, persona_admin, persona_filters  # noqa: F401  (register themselves)
-from .models import Redemption, RedemptionState
+from .models import Persona, Redemption, RedemptionState
 
 # Whose a receipt is, only this floor knows; the list of sales belongs to the one below.
 _SALES = admin.site.get_model_admin(Sale)
@@ -46,6 +46,10 @@ class RedemptionAdmin(ReadOnlyAdmin):
         "ended",
     ]
     readonly_fields = fields
+
+    def get_queryset(self, request):
+        tests = Persona.objects.filter(is_test=True).values_list("pk", flat=True)
+        return super().get_queryset(request).exclude(persona__in=list(tests))
 
     def get_search_results(self, request, queryset, search_term):
         term = search_term.strip()

@@ -34,6 +34,7 @@ LEFT JOIN LATERAL (
     FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id WHERE st.persona_id = p.id
 ) b ON %(buys)s
 WHERE p.account_id = %(account)s AND p.merged_into_id IS NULL AND p.archived_at IS NULL AND p.erased_at IS NULL
+  AND NOT p.is_test
   AND (NOT %(members)s OR p.member_from IS NOT NULL)
   AND (%(points)s::numeric IS NULL OR coalesce(w.balance, 0) >= %(points)s)
   AND (%(spend)s::bigint IS NULL OR b.spent >= %(spend)s)
@@ -42,11 +43,7 @@ WHERE p.account_id = %(account)s AND p.merged_into_id IS NULL AND p.archived_at 
   AND (%(away)s::timestamptz IS NULL OR p.last_seen_at < %(away)s)
   AND (%(birthdays)s::text[] IS NULL OR to_char(p.birth_date, 'MM-DD') = ANY(%(birthdays)s))
   AND (%(type)s = '' OR coalesce(nullif(p.customer_type, ''), 'recreational') = %(type)s)
-  AND (%(store)s::bigint IS NULL OR coalesce(p.favourite_store_id, (
-        SELECT m.store_id FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
-        JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
-        WHERE st.persona_id = p.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1)
-      ) = %(store)s)
+  AND (%(store)s::bigint IS NULL OR coalesce(p.favourite_store_id, p.usual_store_id) = %(store)s)
   AND (%(group)s = '' OR EXISTS (
         SELECT FROM loyalty_persona g JOIN loyalty_source src ON src.persona_id = g.id
         JOIN integrations_customer c ON c.id = src.customer_id

@@ -28,7 +28,8 @@ from .programme import Problems
 
 __all__ = [
     "AlreadyOpen", "CameSince", "NothingChanges", "Problems", "Refused", "confirm", "dismiss", "follow", "job_of",
-    "open_change", "propose", "propose_wipe", "recount", "resume", "save", "since", "stale", "stop",
+    "open_change", "propose", "propose_recompute", "propose_wipe", "recount", "resume", "save", "since", "stale",
+    "stop",
 ]  # fmt: skip
 
 OPEN = (ChangeState.COUNTING, ChangeState.COUNTED, ChangeState.APPLYING)
@@ -157,6 +158,14 @@ def propose_wipe(
         raise Problems({"note": f"Say why, in up to {NOTE_LONGEST} letters: each shopper's timeline shows it."})
     with acting_in(account_id), transaction.atomic():
         return _open(account_id, {"wipe": {"note": note}}, user, now, enqueue)
+
+
+def propose_recompute(
+    *, account_id: int, note: str, user: User, now: datetime, enqueue: Enqueue | None = None
+) -> ProgrammeChange:
+    """Count what settling every sale anew would do, by the settings there are: after stores were mapped anew."""
+    with acting_in(account_id), transaction.atomic():
+        return _open(account_id, {"recompute": {"note": note[:NOTE_LONGEST]}}, user, now, enqueue)
 
 
 def _open(
@@ -294,12 +303,12 @@ def _start(kind: str, change: ProgrammeChange, user: User, now: datetime, enqueu
 
 
 def _title(change: ProgrammeChange) -> str:
-    return "All balances" if "wipe" in change.values else "Loyalty programme"
+    return "All balances" if {"wipe", "recompute"} & set(change.values) else "Loyalty programme"
 
 
 def _detail(change: ProgrammeChange) -> dict[str, Any]:
-    if wipe := change.values.get("wipe"):
-        return {"change": change.pk, "note": wipe["note"]}
+    if plain := change.values.get("wipe") or change.values.get("recompute"):
+        return {"change": change.pk, "note": plain["note"]}
     return {"change": change.pk} | programme.for_log(change.values)
 
 

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from aiqsync.accounts.models import Account
 
 from .models import MonthClose
+from .testers import NOT_TEST, not_test
 
 RIPE_AFTER = timedelta(hours=2)  # every transaction of the month has ended by then
 BY_ITSELF_AFTER = timedelta(days=1)
@@ -52,24 +53,24 @@ def next_month(*, account_id: int) -> Month | None:
 
 
 # The store of a figure: of the sale, else of the redemption; what was given by hand belongs to none.
-_FIGURES = """
+_FIGURES = f"""
 INSERT INTO loyalty_monthfigure (account_id, close_id, store_id, kind, points, entries)
 SELECT %(account)s, %(close)s, coalesce(m.store_id, r.store_id), e.kind, sum(e.points), count(*)
 FROM loyalty_entry e
 LEFT JOIN integrations_sale s ON s.id = e.sale_id
 LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
 LEFT JOIN loyalty_redemption r ON r.id = e.redemption_id
-WHERE e.account_id = %(account)s AND e.at >= %(starts)s AND e.at < %(ends)s
+WHERE e.account_id = %(account)s AND e.at >= %(starts)s AND e.at < %(ends)s AND {not_test("e.persona_id")}
 GROUP BY 3, 4
 """
-_TOTALS = """
+_TOTALS = f"""
 INSERT INTO loyalty_monthfigure (account_id, close_id, store_id, kind, points, entries)
 SELECT %(account)s, %(close)s, NULL, kind, points, entries FROM (
     SELECT 'opening' AS kind, coalesce(sum(points), 0) AS points, count(*) AS entries
-    FROM loyalty_entry WHERE account_id = %(account)s AND at < %(starts)s
+    FROM loyalty_entry WHERE account_id = %(account)s AND at < %(starts)s AND {NOT_TEST}
     UNION ALL
     SELECT 'closing', coalesce(sum(points), 0), count(*)
-    FROM loyalty_entry WHERE account_id = %(account)s AND at < %(ends)s
+    FROM loyalty_entry WHERE account_id = %(account)s AND at < %(ends)s AND {NOT_TEST}
 ) t
 """
 # Points that moved in a merge belong to the store that gave them at first: a moved lot is traced to where it began.
@@ -86,7 +87,7 @@ WITH RECURSIVE up AS (
 # Little has moved when a month is closed; adding up what moved before would read every draw there ever was.
 _OUTSTANDING = (
     FIRST_LOTS
-    + """, since AS (
+    + f""", since AS (
     SELECT d.lot_id, sum(d.points) AS points FROM loyalty_entry x JOIN loyalty_draw d ON d.entry_id = x.id
     WHERE x.account_id = %(account)s AND x.at >= %(ends)s GROUP BY d.lot_id
 )
@@ -99,7 +100,7 @@ SELECT %(account)s, %(close)s, store_id, 'owed', sum(left_), count(*) FROM (
     JOIN loyalty_entry e ON e.id = coalesce(first_lot.entry_id, l.entry_id)
     LEFT JOIN integrations_sale s ON s.id = e.sale_id
     LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
-    WHERE l.account_id = %(account)s AND l.created_at < %(ends)s
+    WHERE l.account_id = %(account)s AND l.created_at < %(ends)s AND {not_test("l.persona_id")}
 ) o WHERE left_ > 0 GROUP BY store_id
 """
 )
@@ -186,11 +187,12 @@ def _closed(one: MonthClose, stores: dict[str, dict[str, Decimal]]) -> Closed:
     return Closed(one, opening, closing, kinds, sorted(parts.items(), key=lambda part: (not part[0], part[0])))
 
 
+_NOT_TEST_OF_CLOSE = not_test("persona_id", "c.account_id")
 RULES = (
     (
         "close-stands",
         "the figures of a closed month are those of its entries",
-        """SELECT c.account_id, format('%s, %s: closed with %s, entries say %s', to_char(c.month, 'YYYY-MM'), x.kind,
+        f"""SELECT c.account_id, format('%s, %s: closed with %s, entries say %s', to_char(c.month, 'YYYY-MM'), x.kind,
                                        x.closed, x.found) AS what
            FROM loyalty_monthclose c
            CROSS JOIN LATERAL (
@@ -198,7 +200,8 @@ RULES = (
                FROM (SELECT kind, sum(points) AS points FROM loyalty_monthfigure
                      WHERE close_id = c.id AND kind NOT IN ('opening', 'closing', 'owed') GROUP BY kind) f
                FULL JOIN (SELECT kind, sum(points) AS points FROM loyalty_entry
-                          WHERE account_id = c.account_id AND at >= c.starts_at AND at < c.ends_at GROUP BY kind) e
+                          WHERE account_id = c.account_id AND at >= c.starts_at AND at < c.ends_at
+                            AND {_NOT_TEST_OF_CLOSE} GROUP BY kind) e
                ON e.kind = f.kind
            ) x
            WHERE x.closed <> x.found""",

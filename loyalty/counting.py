@@ -17,6 +17,7 @@ from django.db import connection
 
 from . import earning, expiry
 from .earning import Rules
+from .testers import NOT_TEST
 
 PERSONAS = 500  # looked at in one step
 SAMPLE = 10
@@ -49,7 +50,7 @@ def nothing_to_move(account_id: int, *, gifts: bool = False) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT NOT EXISTS (
-                   SELECT FROM loyalty_persona p WHERE p.account_id = %s AND (
+                   SELECT FROM loyalty_persona p WHERE p.account_id = %s AND NOT p.is_test AND (
                        EXISTS (SELECT FROM loyalty_lot l WHERE l.persona_id = p.id AND l.open)
                        OR p.member_from IS NOT NULL AND EXISTS (
                            SELECT FROM loyalty_salestate s WHERE s.persona_id = coalesce(p.merged_into_id, p.id))
@@ -61,7 +62,7 @@ def nothing_to_move(account_id: int, *, gifts: bool = False) -> bool:
 
 
 _WITH_POINTS = """
-FROM loyalty_persona p WHERE p.account_id = %s AND p.merged_into_id IS NULL
+FROM loyalty_persona p WHERE p.account_id = %s AND p.merged_into_id IS NULL AND NOT p.is_test
 AND (EXISTS (SELECT FROM loyalty_salestate s WHERE s.persona_id = p.id)
      OR EXISTS (SELECT FROM loyalty_lot l WHERE l.persona_id = p.id AND l.open)
      OR %s AND EXISTS (SELECT FROM loyalty_audiencemember a WHERE a.persona_id = p.id AND a.left_at IS NULL))
@@ -117,10 +118,10 @@ def edge() -> Edge:
 def since(account_id: int, behind: Edge) -> Since:
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT (SELECT count(*) FROM (SELECT FROM integrations_sale
+            f"""SELECT (SELECT count(*) FROM (SELECT FROM integrations_sale
                        WHERE id > %(sale)s AND account_id = %(account)s LIMIT %(most)s) s),
                       (SELECT count(DISTINCT persona_id) FROM (SELECT persona_id FROM loyalty_entry
-                       WHERE id > %(entry)s AND account_id = %(account)s LIMIT %(most)s) e)""",
+                       WHERE id > %(entry)s AND account_id = %(account)s AND {NOT_TEST} LIMIT %(most)s) e)""",
             {"account": account_id, "sale": behind.sale, "entry": behind.entry, "most": MOST_SINCE},
         )
         return Since(*cursor.fetchone())

@@ -210,7 +210,8 @@ _TAKEN_OUT = (
            OR EXISTS (SELECT FROM loyalty_salestate st
                       WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
     """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', phone_raw = '', email = '',
-           birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL, last_seen_at = NULL,
+           birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL,
+           usual_store_id = NULL, last_seen_at = NULL,
            archived_at = NULL, erased_at = %(now)s
        WHERE account_id = %(account)s AND id = ANY(%(rows)s)""",
 )
@@ -386,6 +387,7 @@ RULES = (
            WHERE erased_at IS NOT NULL AND (
                (first_name, last_name, phone, phone_raw, email, customer_type) <> ('', '', '', '', '', '')
                OR birth_date IS NOT NULL OR member_from IS NOT NULL OR favourite_store_id IS NOT NULL
+               OR usual_store_id IS NOT NULL
                OR last_seen_at IS NOT NULL)""",
     ),
     (

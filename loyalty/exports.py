@@ -54,7 +54,7 @@ FILES: dict[str, File] = {
             ("customer_type", "p.customer_type"), ("member_from", "p.member_from"),
             ("balance", "coalesce(w.balance, 0)"), ("created_at", _at("p.created_at")),
             ("last_seen_at", _at("p.last_seen_at")), ("archived_at", _at("p.archived_at")),
-            ("removed_at", _at("p.erased_at")),
+            ("removed_at", _at("p.erased_at")), ("test", "p.is_test"),
         ),
         """loyalty_persona p LEFT JOIN loyalty_persona r ON r.id = p.merged_into_id
            LEFT JOIN loyalty_wallet w ON w.persona_id = p.id WHERE p.account_id = {account} ORDER BY p.id""",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from . import contact_import, earning, matching, reconcile
+from . import contact_import, earning, favourites, matching, reconcile
 from .models import SourceHint
 
 
@@ -30,8 +30,9 @@ def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datet
         )
         waiting = [row[0] for row in cursor.fetchall()]
     if waiting:
+        before = favourites.owners(account_id=account_id, sale_ids=waiting)
         earning.settle_sales(account_id=account_id, sale_ids=waiting, now=now)
-        _seen(account_id, waiting)
+        _seen(account_id, waiting, before)
         reconcile.meet(account_id=account_id, sale_ids=waiting, now=now)
 
 
@@ -50,12 +51,14 @@ def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> 
             [account_id, list(sale_ids)],
         )
         originals = [row[0] for row in cursor.fetchall()]
+    before = favourites.owners(account_id=account_id, sale_ids=sale_ids)
     earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
-    _seen(account_id, sale_ids)
+    _seen(account_id, sale_ids, before)
     reconcile.meet(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
 
 
-def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
+def _seen(account_id: int, sale_ids: Sequence[int], before: set[int]) -> None:
+    """Who bought was seen then, and may have another usual store now; so may who these sales were `before`."""
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE loyalty_persona p SET last_seen_at = f.at FROM (
@@ -67,6 +70,8 @@ def _seen(account_id: int, sale_ids: Sequence[int]) -> None:
                    AND (p.last_seen_at IS NULL OR p.last_seen_at < f.at)""",
             [account_id, list(sale_ids)],
         )
+    owners = favourites.owners(account_id=account_id, sale_ids=sale_ids)
+    favourites.follow(account_id=account_id, persona_ids=before | owners)
 
 
 def customers_with_open_redemptions(*, origin_id: int, customers: Sequence[str]) -> set[str]:

@@ -99,6 +99,7 @@ _LISTS = {
         JOIN loyalty_persona o ON o.id = r.persona_id JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
         LEFT JOIN stores_store st ON st.id = r.store_id
         WHERE r.account_id = %(account)s AND r.state = 'applied' AND r.applied_at < %(now)s - interval '1 hour'
+          AND NOT p.is_test
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s)) AND {_open("waiting", redemption="r.id")}
         ORDER BY r.applied_at, r.id""",
     ReviewKind.NO_DISCOUNT: f"""
@@ -108,6 +109,7 @@ _LISTS = {
         JOIN loyalty_persona o ON o.id = r.persona_id JOIN loyalty_persona p ON p.id = coalesce(o.merged_into_id, o.id)
         LEFT JOIN stores_store st ON st.id = r.store_id
         WHERE r.account_id = %(account)s AND r.state = 'released' AND r.ended_at > %(since)s AND p.erased_at IS NULL
+          AND NOT p.is_test
           AND r.why_ended IN ('no_sale', 'without_discount')
           AND (%(stores)s::bigint[] IS NULL OR r.store_id = ANY(%(stores)s))
           AND {_open("no_discount", redemption="r.id")}

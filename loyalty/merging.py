@@ -16,7 +16,7 @@ from aiqsync.accounts.models import User
 from integrations.models import Customer
 from integrations.services import lock_origins
 
-from . import changes, earning, ledger
+from . import changes, earning, favourites, ledger
 from .models import Enrolment, Identifier, IdentifierKind, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
 from .people import folded_name
 
@@ -98,6 +98,8 @@ def _pair(account_id: int, one_id: int, other_id: int) -> tuple[Persona, Persona
     survivor, loser = found[one_id], found[other_id]
     if survivor.erased_at or loser.erased_at:
         raise CannotMerge("One of the two was removed on request.")
+    if survivor.is_test or loser.is_test:
+        raise CannotMerge("One of the two is the test shopper of a rehearsal: it stays by itself.")
     if survivor.merged_into_id or loser.merged_into_id:
         raise CannotMerge("One of the two is part of another record already. Merge that one.")
     return survivor, loser
@@ -126,6 +128,7 @@ def _renew(account_id: int, root_ids: Sequence[int], now: datetime) -> None:
         )
     earning.settle_personas(account_id=account_id, persona_ids=list(root_ids), now=now)
     changes.follow(account_id=account_id, persona_ids=list(root_ids), now=now)
+    favourites.follow(account_id=account_id, persona_ids=root_ids)
 
 
 def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -> Merge:
@@ -226,6 +229,12 @@ def move_source(
     source.persona_id = to_id
     _left_behind(account_id, before, source.customer)
     earning.settle_personas(account_id=account_id, persona_ids=[before, to_id], now=now)
+    favourites.follow(account_id=account_id, persona_ids=_roots(account_id, [before, to_id]))
+
+
+def _roots(account_id: int, ids: Sequence[int]) -> set[int]:
+    found = Persona.unscoped.filter(account_id=account_id, pk__in=ids).values_list("pk", "merged_into_id")
+    return {root or pk for pk, root in found}
 
 
 def _left_behind(account_id: int, persona_id: int, gone: Customer) -> None:
@@ -304,6 +313,7 @@ _PAIRS = """
 WITH people AS (
     SELECT id, phone, email, name_key, birth_date FROM loyalty_persona
     WHERE account_id = %(account)s AND merged_into_id IS NULL AND erased_at IS NULL AND archived_at IS NULL
+      AND NOT is_test
 ), pairs AS (
     SELECT a.id AS one, b.id AS other, 'email' AS why, a.email AS value, 1 AS rank
     FROM people a JOIN people b ON b.email = a.email AND b.id > a.id WHERE a.email <> ''

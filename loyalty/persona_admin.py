@@ -146,6 +146,8 @@ class PersonaAdmin(ReadOnlyAdmin):
         pill = iq.pill("Member", "good") if persona.is_member else iq.pill("Not enrolled")
         if persona.archived_at:
             pill = iq.pill("Archived", "warn")
+        if persona.is_test:
+            pill = iq.pill("Test", "info")
         return format_html("{} {}", pill, iq.pill("Investigated", "info")) if persona.investigated else pill
 
     @display(description="Points")

@@ -8,7 +8,7 @@ there is enough of it. A better looking condition is joined, sorted and counted 
 from datetime import timedelta
 
 from django.contrib import admin
-from django.db.models import BooleanField, Exists, OuterRef
+from django.db.models import BooleanField, Exists, OuterRef, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -21,10 +21,8 @@ from .models import (
     Audience,
     AudienceMember,
     Investigation,
-    Persona,
     Redemption,
     RedemptionState,
-    SaleState,
     Source,
 )
 
@@ -50,7 +48,7 @@ class Filter(admin.SimpleListFilter):
 
 
 class MemberFilter(Filter):
-    """Archived ones are left out unless they are asked for."""
+    """Archived ones are left out unless they are asked for, and so are test shoppers."""
 
     title = "loyalty"
     parameter_name = "member"
@@ -61,7 +59,7 @@ class MemberFilter(Filter):
     def queryset(self, request, queryset):
         if self.chosen() == "archived":
             return queryset.exclude(archived_at=None)
-        queryset = queryset.filter(archived_at=None)
+        queryset = queryset.filter(archived_at=None, is_test=False)
         if self.chosen():
             queryset = queryset.filter(member_from__isnull=self.chosen() == "no")
         return queryset
@@ -101,20 +99,7 @@ class PlatformFilter(Filter):
         return queryset.filter(holds(_SOURCED.format(only=_OF_ORIGINS), mine, mine))
 
 
-# The one chosen by hand, else the mapped store with most paid visits, ties to the latest (`profile.most_visited`).
-_FAVOURITE = """
-CASE WHEN loyalty_persona.favourite_store_id IS NOT NULL THEN loyalty_persona.favourite_store_id = %s ELSE EXISTS (
-    SELECT FROM (
-        SELECT m.store_id FROM loyalty_salestate st
-        JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
-        JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
-        WHERE st.persona_id = loyalty_persona.id GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1
-    ) f WHERE f.store_id = %s) END
-"""
-
-
 class StoreFilter(Filter):
-    walks = True
     title = "favourite store"
     parameter_name = "store"
 
@@ -125,16 +110,7 @@ class StoreFilter(Filter):
         if not self.chosen():
             return queryset
         store = int(self.chosen())
-        # A store that few have been to: they are gone through, instead of everybody who has not.
-        visits = SaleState.objects.filter(sale__location__mappings__store=store).exclude(persona=None)
-        by_hand = Persona.objects.filter(favourite_store=store)
-        some = [
-            *visits.values_list("persona", flat=True)[: FEW + 1],
-            *by_hand.values_list("pk", flat=True)[: FEW + 1],
-        ]
-        if len(some) <= FEW:
-            queryset = queryset.filter(pk__in=set(some))
-        return queryset.filter(holds(_FAVOURITE, store, store))
+        return queryset.filter(Q(favourite_store=store) | Q(favourite_store=None, usual_store=store))
 
 
 class SeenFilter(Filter):

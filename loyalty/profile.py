@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from aiqsync.accounts.models import User
 from stores.models import Store
@@ -36,24 +36,6 @@ def choose_store(*, account_id: int, persona_id: int, store: Store | None) -> bo
     assert store is None or store.account_id == account_id
     people = Persona.objects.filter(account_id=account_id, pk=persona_id)
     return bool(people.exclude(favourite_store=store).update(favourite_store=store))
-
-
-# Of the mapped stores the one with most paid visits, ties to where he was last. The states name the root.
-_MOST_VISITED = """
-SELECT m.store_id FROM loyalty_salestate st
-JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
-JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
-WHERE st.account_id = %s AND st.persona_id = %s
-GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1
-"""
-
-
-def most_visited(*, account_id: int, persona_id: int) -> int | None:
-    """The store that is his favourite as long as nobody chose one."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MOST_VISITED, [account_id, persona_id])
-        row = cursor.fetchone()
-    return row[0] if row else None
 
 
 def investigate(*, account_id: int, persona_id: int, note: str, user: User | None, now: datetime) -> Investigation:

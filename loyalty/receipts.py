@@ -11,7 +11,7 @@ from aiqsync.accounts.models import User
 from integrations.models import Sale, SaleKind
 from integrations.services import lock_origins
 
-from . import earning, reconcile
+from . import earning, favourites, reconcile
 from .models import Attachment, Persona, SaleState
 
 
@@ -49,6 +49,7 @@ def attach(*, account_id: int, sale_id: int, persona_id: int, user: User | None,
             )
             earning.settle_sales(account_id=account_id, sale_ids=[sale_id], now=now)
             _seen(root, sale)
+            favourites.follow(account_id=account_id, persona_ids=[root.pk])
             reconcile.meet(account_id=account_id, sale_ids=[sale_id], now=now)
     except IntegrityError as error:
         if "attachment_once" not in str(error):

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from .testers import NOT_TEST, not_test
+
 
 def _rows(sql: str, values: dict) -> list[tuple]:
     with connection.cursor() as cursor:
@@ -44,17 +46,19 @@ class StaffLine:
         return bool(self.usual) and self.added > 5 * (self.usual or 0) and self.adjustments >= 5
 
 
-_STAFF = """
+_STAFF = f"""
 WITH did AS (
     SELECT user_id, count(*) FILTER (WHERE kind = 'adjust') AS adjustments,
            coalesce(sum(points) FILTER (WHERE kind = 'adjust' AND points > 0), 0) AS added,
            coalesce(-sum(points) FILTER (WHERE kind = 'adjust' AND points < 0), 0) AS taken,
            count(*) FILTER (WHERE kind = 'reverse') AS given_back
     FROM loyalty_entry
-    WHERE account_id = %(account)s AND at >= %(start)s AND at < %(end)s AND user_id IS NOT NULL GROUP BY user_id
+    WHERE account_id = %(account)s AND at >= %(start)s AND at < %(end)s AND user_id IS NOT NULL
+      AND {NOT_TEST} GROUP BY user_id
 ), used AS (
     SELECT user_id, count(*) AS redemptions, sum(points) AS redeemed FROM loyalty_redemption
     WHERE account_id = %(account)s AND applied_at >= %(start)s AND applied_at < %(end)s AND user_id IS NOT NULL
+      AND {NOT_TEST}
     GROUP BY user_id
 ), others AS (
     SELECT user_id, sum(enrolled) AS enrolled, sum(merged) AS merged, sum(attached) AS attached FROM (
@@ -111,13 +115,13 @@ class Liability:
 # By the place of the sale that gave them, when they end, and kind. Lots that moved in a merge are traced to where they
 # began; they are few, and asked for by themselves, so that the many are joined by several processes at once. OFFSET 0
 # has them looked up one by one: the planner thinks there are many, and would read four whole tables.
-_OWED = """
+_OWED = f"""
 SELECT s.location_id, CASE WHEN l.expires_at IS NULL THEN 4 WHEN l.expires_at <= %(in30)s THEN 1
                            WHEN l.expires_at <= %(in90)s THEN 2 ELSE 3 END, l.kind, sum(l.remaining)
 FROM loyalty_lot l
 JOIN loyalty_entry e ON e.id = l.entry_id
 LEFT JOIN integrations_sale s ON s.id = e.sale_id
-WHERE l.account_id = %(account)s AND l.open AND l.from_lot_id IS NULL
+WHERE l.account_id = %(account)s AND l.open AND l.from_lot_id IS NULL AND {not_test("l.persona_id")}
   AND (l.expires_at IS NULL OR l.expires_at > %(now)s)
 GROUP BY 1, 2, 3
 """
@@ -147,10 +151,10 @@ _KIND = {
     "earn": "Earned", "adjust": "Given by hand", "boost": "Boosts", "import": "Imported", "mirror": "Mirrored",
     "merge": "Moved by a merge",
 }  # fmt: skip
-_VALUE = """
+_VALUE = f"""
 SELECT sum(d.amount_cents), sum(r.points) FROM loyalty_redemption r JOIN loyalty_discount d ON d.id = r.discount_id
 WHERE r.account_id = %(account)s AND r.applied_at >= %(since)s AND r.state IN ('applied', 'settled')
-  AND d.kind = 'flat' AND r.points > 0
+  AND d.kind = 'flat' AND r.points > 0 AND {not_test("r.persona_id")}
 """
 
 
@@ -167,10 +171,11 @@ def liability(*, account_id: int, now: datetime) -> Liability:
         expiry[bucket] = expiry.get(bucket, Decimal(0)) + points
         kinds[kind] = kinds.get(kind, Decimal(0)) + points
     [(shoppers, missing)] = _rows(
-        """SELECT (SELECT count(DISTINCT persona_id) FROM loyalty_lot
-                   WHERE account_id = %(account)s AND open AND (expires_at IS NULL OR expires_at > %(now)s)),
+        f"""SELECT (SELECT count(DISTINCT persona_id) FROM loyalty_lot
+                   WHERE account_id = %(account)s AND {NOT_TEST} AND open
+                     AND (expires_at IS NULL OR expires_at > %(now)s)),
                   (SELECT coalesce(sum(points - netted - collected), 0) FROM loyalty_shortfall
-                   WHERE account_id = %(account)s AND state = 'open')""",
+                   WHERE account_id = %(account)s AND state = 'open' AND {NOT_TEST})""",
         ask,
     )
     [(cents, spent)] = _rows(_VALUE, {"account": account_id, "since": now - timedelta(days=90)})
@@ -204,6 +209,7 @@ def expiring(*, account_id: int, now: datetime, days: int = 30, limit: int | Non
         """SELECT p.contact_id, trim(p.first_name || ' ' || p.last_name), sum(l.remaining), min(l.expires_at)
            FROM loyalty_lot l JOIN loyalty_persona p ON p.id = l.persona_id
            WHERE l.account_id = %(account)s AND l.open AND l.expires_at > %(now)s AND l.expires_at <= %(until)s
+             AND NOT p.is_test
            GROUP BY p.id ORDER BY 3 DESC, p.id LIMIT %(limit)s""",
         {"account": account_id, "now": now, "until": now + timedelta(days=days), "limit": limit},
     )
@@ -291,6 +297,7 @@ SELECT count(*), count(*) FILTER (WHERE phone = ''), count(*) FILTER (WHERE emai
        count(*) FILTER (WHERE phone = '' AND email = ''), count(*) FILTER (WHERE birth_date IS NULL),
        count(*) FILTER (WHERE first_name = '' OR last_name = '')
 FROM loyalty_persona WHERE account_id = %(account)s AND merged_into_id IS NULL AND erased_at IS NULL
+  AND NOT is_test
 """
 _CUSTOMERS = """
 SELECT count(*), count(*) FILTER (WHERE phone_raw <> '' AND phone = ''),

@@ -45,7 +45,7 @@ SELECT grouping(r.state, r.store_id, r.month), r.state, r.store_id, max(s.name),
 FROM (SELECT r.state, r.store_id, width_bucket(r.applied_at, %(edges)s::timestamptz[]) AS month,
              r.points - r.reverted_points AS spent, coalesce(p.merged_into_id, p.id) AS who
       FROM loyalty_redemption r JOIN loyalty_persona p ON p.id = r.persona_id
-      WHERE r.account_id = %(account)s AND r.discount_id = %(discount)s) r
+      WHERE r.account_id = %(account)s AND r.discount_id = %(discount)s AND NOT p.is_test) r
 LEFT JOIN stores_store s ON s.id = r.store_id
 GROUP BY GROUPING SETS ((r.state), (r.store_id), (r.month), ())
 ORDER BY 1, 6 DESC
@@ -123,6 +123,7 @@ LEFT JOIN loyalty_persona root ON root.id = p.merged_into_id
 LEFT JOIN stores_store s ON s.id = r.store_id
 LEFT JOIN integrations_sale i ON i.id = r.sale_id
 WHERE r.account_id = %(account)s AND r.discount_id = %(discount)s AND r.id > %(after)s
+  AND NOT p.is_test
 ORDER BY r.id LIMIT %(size)s
 """
 

@@ -1,5 +1,7 @@
 """Retail Stores: add, edit, see which POS locations each one is."""
 
+from dataclasses import dataclass
+
 from django import forms
 from django.contrib import admin
 from django.db import transaction
@@ -9,11 +11,14 @@ from unfold.decorators import display
 from aiqsync.accounts import audit
 from aiqsync.accounts.base_admin import TenantAdmin
 from aiqsync.accounts.models import zones
+from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags.iq import pill
 from aiqsync.accounts.tenancy import current_account_id
+from integrations import registry
+from integrations.models import Location
 
 from . import services
-from .models import Store
+from .models import Store, StoreMapping
 
 
 class StoreForm(forms.ModelForm):
@@ -36,11 +41,11 @@ class StoreAdmin(TenantAdmin):
     ordering = ["name", "number"]
     search_fields = ["name", "nickname", "city"]
     search_help_text = "Name, nickname or city"
-    readonly_fields = ["number_shown", "mapping_shown"]
+    readonly_fields = ["number_shown"]
+    change_form_after_template = "aiqsync/stores/mappings.html"
     fieldsets = [
-        (None, {"fields": ["name", "nickname", "phone", "email", "timezone"]}),
+        (None, {"fields": ["number_shown", "name", "nickname", "phone", "email", "timezone"]}),
         ("Address", {"fields": ["street", "city", "state", "postal_code", "country"]}),
-        ("Store mapping", {"fields": ["number_shown", "mapping_shown"]}),
     ]
 
     def get_queryset(self, request):
@@ -75,14 +80,50 @@ class StoreAdmin(TenantAdmin):
             return pill("Not mapped", "warn")
         return pill(f"{store.places} mapped", "good")
 
-    @display(description="POS locations")
-    def mapping_shown(self, store: Store) -> str:
-        names = (
-            [
-                f"{mapping.location} ({mapping.location.origin})"
-                for mapping in store.mappings.select_related("location__origin").order_by("location__name")
-            ]
-            if store.pk
-            else []
-        )
-        return "; ".join(names) or "None yet. Locations are mapped on the integration's own page, under Store mappings."
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        """Below the store's own fields: one line for each connected POS, with the places seen in it."""
+        store = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
+        lines = mapping_lines(store) if store else []
+        more = {"mapping_lines": lines, "may_map": may(request.membership.role, "integrations.change"), "store": store}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | more)
+
+
+@dataclass(frozen=True, slots=True)
+class MappingLine:
+    """One dropdown of a store's mappings: a POS's places, of which one may be this store."""
+
+    name: str  # of the field
+    pos: str
+    chosen: int | None
+    choices: list[tuple[int, str]]
+
+
+def mapping_lines(store: Store) -> list[MappingLine]:
+    """For each POS its places that are this store, each in a line, and one empty line while there are others."""
+    origins: dict[int, list[Location]] = {}
+    for location in Location.objects.select_related("origin").order_by("origin", "name", "id"):
+        origins.setdefault(location.origin_id, []).append(location)
+    of = {
+        place: (shop, name)
+        for place, shop, name in StoreMapping.objects.values_list("location", "store", "store__name")
+    }
+    lines = []
+    for origin_id, places in origins.items():
+        origin = places[0].origin
+        pos = registry.CARDS[origin.platform].title if origin.platform in registry.CARDS else origin.platform
+        several = sum(1 for other in origins.values() if other[0].origin.platform == origin.platform) > 1
+        title = f"{pos} ({origin.title or origin.identity})" if several else pos
+        choices = [(place.pk, _as_choice(place, of.get(place.pk), store)) for place in places]
+        mine = [place.pk for place in places if of.get(place.pk, (None,))[0] == store.pk]
+        for number, chosen in enumerate([*mine, None] if len(mine) < len(places) else mine):
+            lines.append(MappingLine(f"place-{origin_id}-{number}", title if not number else "", chosen, choices))
+    return lines
+
+
+def _as_choice(place: Location, mapped: tuple[int | None, str | None] | None, store: Store) -> str:
+    name = f"{place}{'' if place.active else ' (closed)'}"
+    if mapped is None:
+        return f"{name} – not mapped yet"
+    if mapped[0] == store.pk:
+        return name
+    return f"{name} – now {mapped[1] or 'no store of ours'}"

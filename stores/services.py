@@ -41,6 +41,12 @@ def map_location(*, location: Location, store: Store | None) -> bool:
 
 
 @transaction.atomic
+def unmap_location(*, location: Location) -> bool:
+    """Nobody has said any more which store it is: it is listed as unmapped again. True when somebody had."""
+    return bool(StoreMapping.unscoped.filter(account_id=location.account_id, location=location).delete()[0])
+
+
+@transaction.atomic
 def map_all(*, origin_id: int) -> int:
     """Map every open, unmapped location of an origin: to the store of the same name, else to a new one like it."""
     account_id = current_account_id()

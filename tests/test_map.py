@@ -81,6 +81,7 @@ KNOWN_UNSCOPED = {
     "aiqsync/demo.py": "finds its own account by the state it kept",
     "aiqsync/management/commands/sync.py": "a connection names its account, which is then entered",
     "integrations/card_settings.py": "is given a connection, a credential or an origin, locked by its id",
+    "aiqsync/watching.py": "the dispatcher looks at all accounts",
     "integrations/clients.py": "keeps a credential's own token",
     "integrations/pushing.py": "is given the account by the key that called",
     "integrations/pulling.py": "a run names its account; the worker serves all of them",

@@ -11,6 +11,7 @@ from django.contrib.auth.models import (
 )
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.timezone import now
 
@@ -55,6 +56,10 @@ class Account(models.Model):
         default="US",
         help_text="Two letters; phone numbers without a country code are read as local.",
     )
+    alert_emails = models.JSONField(
+        default=list, blank=True, editable=False, help_text="Who is told of alerts; empty: owners and operators."
+    )
+    alerts_by_email = models.BooleanField(default=True, editable=False)
     created_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
@@ -147,6 +152,9 @@ class ApiKey(TenantModel):
     hash = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(default=now, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False)
+    # A till is known by its wallet calls: the first, and the last to the minute.
+    wallet_first_at = models.DateTimeField(null=True, editable=False)
+    wallet_last_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -192,6 +200,67 @@ class AuditLine(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.act} {self.target}"
+
+
+class Alert(TenantModel):
+    """Something is wrong and somebody can mend it: one row an incident, from its beginning to its end.
+
+    `subject` says what it is about ("credential:12"). It is told (`opened_at`) when it has held for its kind's grace,
+    and over (`closed_at`) when it has been clear for a while: what comes and goes is one incident.
+    """
+
+    kind = models.CharField(max_length=40)
+    subject = models.CharField(max_length=80)
+    title = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    path = models.CharField(max_length=200, blank=True, help_text="The page where it is mended.")
+    button = models.CharField(max_length=60, blank=True)
+    since = models.DateTimeField()
+    opened_at = models.DateTimeField(null=True)
+    clear_since = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # Two dispatchers see the same thing at once: it is one incident.
+            models.UniqueConstraint(
+                fields=["account", "kind", "subject"], condition=Q(closed_at=None), name="alert_one_open"
+            ),
+            tenant_parent("alert"),
+        ]
+        indexes = [models.Index(fields=["account", "-closed_at"], name="alert_account_closed")]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class MailState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    SENDING = "sending", "Being sent"
+    SENT = "sent", "Sent"
+    FAILED = "failed", "Failed"
+    DROPPED = "dropped", "Not needed any more"
+
+
+class AlertMail(TenantModel):
+    """One e-mail of an alert to one address, written with the change it tells of and sent by a worker afterwards."""
+
+    alert = TenantKey(Alert, on_delete=models.CASCADE, related_name="mails")
+    event = models.CharField(max_length=10, help_text="opened, recovered")
+    address = models.CharField(max_length=254)
+    state = models.CharField(max_length=8, choices=MailState, default=MailState.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField()
+    token = models.CharField(max_length=32, blank=True)
+    message = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["alert", "event", "address"], name="alert_mail_once")]
+        indexes = [
+            models.Index(fields=["next_try_at"], name="alert_mail_due", condition=Q(state__in=["waiting", "sending"]))
+        ]
 
 
 def validate_zone(name: str) -> None:

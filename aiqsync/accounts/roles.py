@@ -46,6 +46,8 @@ ACTS: dict[str, frozenset[Role]] = {
     "reports.export": _RUN,  # the whole ledger, with people's names
     "redemptions.look": _RUN | {Role.MANAGER, Role.STAFF},  # Staff: their stores
     "sales.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.FINANCE},
+    "alerts.view": _RUN | {Role.MANAGER, Role.ANALYST},
+    "alerts.change": _RUN,
     "members.view": frozenset({Role.OWNER}),
     "members.change": frozenset({Role.OWNER}),
     "keys.view": _RUN,

@@ -3,7 +3,6 @@
 import json
 from datetime import datetime
 
-from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count, Window
@@ -21,6 +20,7 @@ from integrations import docs, services
 from integrations.forms import SettingsForm
 from integrations.models import Credential, RefusedRow, SyncRun
 
+from . import till
 from .connect import form_page, mapping_rows, places_of
 from .integrations import frame
 from .progress import activity, run_row, running, stamp, tells, trouble
@@ -39,7 +39,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     if not standing.ever_connected:
         newest_draft = Credential.objects.filter(connection__card=slug).order_by("id").last()
         return form_page(request, standing, newest_draft)
-    card, account = standing.card, request.membership.account
+    card = standing.card
     origins = [c.origin_id for c in standing.credentials if c.origin_id]
     refused = list(
         RefusedRow.objects.filter(origin__in=origins, solved_at=None)
@@ -61,7 +61,6 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
             request,
             title=card.title,
             standing=standing,
-            card=card,
             limits=docs.limits(card),
             pill=standing.pill,
             newest_title=newest[0] if newest else "",
@@ -83,8 +82,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
                 locked=not may(request.membership.role, "integrations.change"),
             ),
             credentials=[_credential_row(c, standing, now) for c in standing.credentials],
-            address=(settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")) + "/api/",
-            uid=account.uid,
+            **till.panel(request, standing),
             poll_url=reverse("admin:card-progress", args=[slug]),
         ),
     )

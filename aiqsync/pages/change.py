@@ -46,6 +46,7 @@ def _context(request: HttpRequest, change: ProgrammeChange | None) -> dict:
         "change": change,
         "lines": programme.in_words(change.values),
         "wipe": change.values.get("wipe"),
+        "recompute": change.values.get("recompute"),
         "job": job,
         "live": bool(job and job.state in jobs.LIVE),
         "stopped": change.state == ChangeState.APPLYING and changes.is_stopped(job),

@@ -21,11 +21,10 @@ from loyalty import discounts
 from stores import services as stores
 from stores.models import Store
 
+from . import remapping
 from .integrations import frame
+from .remapping import NEW, NONE
 from .standing import IN_USE, Standing, day, moment, standing_of
-
-NEW, NONE = "create", "none"  # answers of the mapping form beside a store's id
-
 
 # Entering a credential, and checking it
 
@@ -262,34 +261,23 @@ def mapping_rows(places: list[Location], *, suggest: bool) -> list[dict]:
 
 def _map(request: HttpRequest, standing: Standing, places: list[Location]) -> HttpResponse:
     card = standing.card
-    ours = {f"location-{place.pk}": place for place in places}
+    ours = {f"location-{place.pk}": place.pk for place in places}
     asked = {name: value for name, value in request.POST.items() if name.startswith("location-")}
     if not set(asked) <= set(ours):
         raise Http404("No such location")
-    shops = {str(shop.pk): shop for shop in Store.objects.all()}
-    asked = {name: choice for name, choice in asked.items() if choice}  # not decided yet
-    if not set(asked.values()) <= {*shops, NEW, NONE}:
-        raise Http404("No such store")
-    changed = made = 0
-    with transaction.atomic():
-        for name, choice in asked.items():
-            store = shops.get(choice)
-            if choice == NEW:
-                store = stores.create_from(account_id=request.membership.account_id, location=ours[name])
-                made += 1
-            changed += stores.map_location(location=ours[name], store=store)
-        audit.record(
-            act="integration.mapped",
-            target=card.title,
-            user=request.user,
-            detail={"changed": changed, "stores_created": made},
-        )
+    planned = remapping.moves({ours[name]: choice for name, choice in asked.items() if choice})  # "": not decided yet
+    back = reverse("admin:card", args=[card.slug])
+    if page := remapping.question(request, planned, back=back + "#stores"):
+        return page
+    remapping.carry_out(request, planned, target=card.title)
     if standing.first_sync and request.POST.get("act") == "start":
         services.sync_now(connection=standing.connection, enqueue=tasks.enqueue)
         messages.success(request, "Stores are mapped. The first sync is on its way; you may leave this page.")
     else:
-        messages.success(request, "Store mapping saved." if changed else "Nothing was changed.")
-    return redirect(reverse("admin:card", args=[card.slug]) + ("" if standing.first_sync else "#stores"))
+        remapping.told(request, planned)
+    if request.POST.get("then") == "recompute" and (counting := remapping.recompute(request)):
+        return counting
+    return redirect(back + ("" if standing.first_sync else "#stores"))
 
 
 # Ending it

@@ -15,6 +15,7 @@ from aiqsync.accounts.roles import may
 from integrations import registry
 from loyalty import checks
 from loyalty.models import Redemption
+from loyalty.testers import NOT_TEST
 
 from .standing import Standing, standings
 
@@ -48,7 +49,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "sales_today": {"cents": today[0], "count": today[1]},
         "sales_chart": _sales_chart(days, sales) if any(count for _, count in sales.values()) else "",
         "points_chart": _points_chart(days, points) if points else "",
-        "recent": Redemption.objects.select_related("persona", "discount", "store").order_by("-applied_at")[:RECENT],
+        "recent": Redemption.objects.filter(persona__is_test=False)
+        .select_related("persona", "discount", "store")
+        .order_by("-applied_at")[:RECENT],
         "steps": steps,
         "is_new": not steps[0][0] or not any(s.mapped for s in cards) or not (steps[2][0] or figures["members"]),
         "ledger": checks.last(account_id=account.pk),
@@ -128,12 +131,12 @@ def _sales(account_id: int, days: list[date], edges: list[datetime]) -> dict[dat
 def _points(account_id: int, days: list[date], edges: list[datetime]) -> dict[date, tuple[Decimal, Decimal]]:
     """Day to points earned and redeemed. A sale's points show on the sale's day, whenever it was read."""
     found = _rows(
-        """SELECT width_bucket(coalesce(cause_at, at), %(edges)s::timestamptz[]),
+        f"""SELECT width_bucket(coalesce(cause_at, at), %(edges)s::timestamptz[]),
                   coalesce(sum(points) FILTER (WHERE kind = 'earn'), 0),
                   coalesce(-sum(points) FILTER (WHERE kind IN ('redeem', 'reverse')), 0)
            FROM loyalty_entry
            WHERE account_id = %(account)s AND at >= %(start)s AND coalesce(cause_at, at) >= %(start)s
-             AND kind IN ('earn', 'redeem', 'reverse')
+             AND kind IN ('earn', 'redeem', 'reverse') AND {NOT_TEST}
            GROUP BY 1""",
         {"account": account_id, "start": edges[0], "edges": edges},
     )
@@ -142,7 +145,7 @@ def _points(account_id: int, days: list[date], edges: list[datetime]) -> dict[da
 
 def _figures(account_id: int, start: datetime) -> dict[str, Any]:
     [row] = _rows(
-        """SELECT r.count, r.points,
+        f"""SELECT r.count, r.points,
                   (SELECT count(*) FROM integrations_refusedrow WHERE account_id = %(account)s AND solved_at IS NULL),
                   EXISTS (SELECT 1 FROM accounts_auditline
                           WHERE account_id = %(account)s AND act = 'programme.changed'),
@@ -150,7 +153,7 @@ def _figures(account_id: int, start: datetime) -> dict[str, Any]:
                    WHERE account_id = %(account)s AND archived_at IS NULL AND problem <> '')
            FROM (SELECT count(*), coalesce(sum(points - reverted_points), 0) AS points FROM loyalty_redemption
                  WHERE account_id = %(account)s AND applied_at >= %(start)s
-                   AND state IN ('applied', 'settled')) r""",
+                   AND state IN ('applied', 'settled') AND {NOT_TEST}) r""",
         {"account": account_id, "start": start},
     )
     names = ("redemptions", "redeemed", "refused", "programme_saved", "discounts_wrong")
@@ -160,9 +163,11 @@ def _figures(account_id: int, start: datetime) -> dict[str, Any]:
 def _heavy(account_id: int) -> dict[str, Any]:
     def read() -> dict[str, Any]:
         [row] = _rows(
-            """SELECT (SELECT count(*) FROM loyalty_persona
-                       WHERE account_id = %(account)s AND member_from IS NOT NULL AND merged_into_id IS NULL),
-                      (SELECT coalesce(sum(balance), 0) FROM loyalty_wallet WHERE account_id = %(account)s)""",
+            f"""SELECT (SELECT count(*) FROM loyalty_persona
+                       WHERE account_id = %(account)s AND member_from IS NOT NULL AND merged_into_id IS NULL
+                         AND NOT is_test),
+                      (SELECT coalesce(sum(balance), 0) FROM loyalty_wallet
+                       WHERE account_id = %(account)s AND {NOT_TEST})""",
             {"account": account_id},
         )
         return {"members": row[0], "outstanding": row[1]}

@@ -19,7 +19,7 @@ from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags import iq
 from integrations.models import Sale
-from loyalty import earning, freshness, ledger, pins, profile, programme, search, staff, wallet, worth
+from loyalty import earning, freshness, ledger, pins, programme, search, staff, wallet, worth
 from loyalty.models import (
     Audience,
     AudienceMember,
@@ -59,7 +59,8 @@ MERGED_SHOWN = 10  # rows whose history before the merge is told, with this many
 
 @require_GET
 def show(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
-    persona = get_object_or_404(Persona.objects.select_related("merged_into", "favourite_store"), contact_id=contact_id)
+    people = Persona.objects.select_related("merged_into", "favourite_store", "usual_store")
+    persona = get_object_or_404(people, contact_id=contact_id)
     if persona.erased_at:
         return persona_removal.removed(request, persona.merged_into or persona)
     if persona.merged_into:
@@ -123,7 +124,6 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
     # Asked for by its rows: "this persona or merged into it" across a join reads both tables from end to end.
     group = Persona.objects.filter(Q(pk=persona.pk) | Q(merged_into=persona)).values("pk")
     chosen = persona.favourite_store
-    visited = None if chosen else profile.most_visited(account_id=account_id, persona_id=persona.pk)
     suspect = SuspectNumber.objects.filter(phone=persona.phone).first() if persona.phone else None
     return {
         "balance": ledger.spendable_points(account_id, persona.pk, now),
@@ -137,7 +137,7 @@ def _header(persona: Persona, now: datetime) -> dict[str, Any]:
         .select_related("user")
         .order_by("from_date", "id")
         .first(),
-        "favourite": chosen or (Store.objects.filter(pk=visited).first() if visited else None),
+        "favourite": chosen or persona.usual_store,
         "favourite_by_hand": chosen is not None,
         "stores": Store.objects.order_by("name")[:200],
         "investigation": Investigation.objects.filter(persona=persona, closed_at=None).select_related("user").first(),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.urls import URLPattern
 
 from . import (
+    alerts,
     change,
     identity,
     looking,
@@ -14,6 +15,7 @@ from . import (
     persona_people,
     persona_removal,
     programme,
+    remapping,
     reports,
     switching,
     why,
@@ -24,6 +26,10 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
     one = "personas/<uuid:contact_id>/"
     view, edit = "personas.view", "programme.change"
     return [
+        page("settings/alerts/", alerts.show, "alerts", "alerts.view", "alerts.change"),
+        page("settings/alerts/recipients/", alerts.recipients, "alerts-recipients", "alerts.change", "alerts.change"),
+        page("settings/alerts/retry/", alerts.retry, "alerts-retry", "alerts.change", "alerts.change"),
+        page("stores/<int:pk>/mapping/", remapping.of_store, "store-mapping", "stores.view", "integrations.change"),
         page("settings/loyalty/", programme.edit, "programme", "programme.view", "programme.change"),
         page("settings/modifiers/", modifiers.index, "modifiers", "programme.view", edit),
         page("settings/modifiers/new/", modifiers.edit, "modifier-new", edit, edit),

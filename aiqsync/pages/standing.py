@@ -106,7 +106,7 @@ class Standing:
     places: int = 0  # open locations of every origin there is
     unmapped: int = 0  # those of which nobody has said which store they are
     mapped: int = 0
-    charged: int = 0  # mapped locations of credentials in use
+    charged: int = 0  # mapped locations of credentials in use that nobody froze
 
     @property
     def in_use(self) -> list[Credential]:
@@ -200,7 +200,7 @@ def standings(*, slugs: Iterable[str], now: datetime) -> dict[str, Standing]:
         for credential in standing.credentials:
             if credential.origin_id:
                 origins[credential.origin_id] = standing
-                if credential.state in IN_USE:
+                if credential.state in IN_USE and not (credential.frozen_at or standing.connection.frozen_at):
                     used[credential.origin_id].append(credential.pk)
     counted = (
         Location.objects.filter(origin__in=origins, active=True)

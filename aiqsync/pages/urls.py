@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, register_converter
 from aiqsync.accounts.roles import may
 from integrations import registry
 
-from . import card, connect, files, integrations, routes
+from . import card, connect, files, integrations, routes, till
 
 
 class CardSlug:
@@ -59,10 +59,14 @@ def patterns(site) -> list[URLPattern]:
         page("integrations/files/uploads/<int:pk>/errors.csv", files.errors, "file-errors", change, change),
         page("integrations/files/uploads/<int:pk>/differences/", files.differences, "file-differences", change, change),
         page("integrations/files/uploads/<int:pk>/<slug:verb>/", files.act, "file-act", change, change),
+        page("integrations/grid/", till.grid, "feature-grid", view, change),
         page(one, card.page, "card", view, change),
         page(one + "progress", card.progress, "card-progress", view, change),
         page(one + "sync", card.sync_now, "card-sync", change, change),
         page(one + "settings", card.save_settings, "card-settings", change, change),
+        page(one + "rehearsal/", till.rehearsal, "card-rehearsal", view, change),
+        page(one + "rehearsal/begin/", till.rehearse, "card-rehearse", change, change),
+        page(one + "rehearsal/<int:pk>/archive/", till.archive, "card-rehearsal-archive", change, change),
         page(one + "mapping/", connect.mapping, "card-mapping", change, change),
         page(one + "credentials/new/", connect.credential, "card-credential-new", change, change),
         page(one + "credentials/<int:pk>/", connect.credential, "card-credential", change, change),

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..kit import settings
-from ..kit.card import Card, Secret, Text, Verified
+from ..kit.card import Card, Secret, Text, Till, Verified
 from ..kit.client import Bearer, Client
 from ..kit.errors import BadCredentials, NotFound, UnexpectedAnswer
 from ..kit.limits import Limiter
@@ -277,6 +277,13 @@ CARD = Card(
         "queue": "Clover has no waiting room in its API.",
         "purchase_limits": "Clover knows no purchase limits.",
     },
+    till=Till(
+        why="Clover's till takes no discounts from outside, so a reward reaches it by hand.",
+        entry="At Clover, tap Discounts on the order, add a custom one of that amount or percentage, and name it like the "
+        "reward.",
+        settled="When the order arrives here with that discount, the redemption is settled; when it is paid without it, "
+        "the points go back.",
+    ),
     discounts_per_order=1,
     about=ABOUT,
     redact=(

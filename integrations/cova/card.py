@@ -12,6 +12,7 @@ from ..kit.limits import Limiter
 from ..kit.pages import iso, rows_in
 from ..kit.records import LocationRecord
 from ..kit.streams import Context
+from ..kit.till import Till
 from . import mapping
 from .streams import Customers, Locations, PricingGroups, Sales
 
@@ -259,6 +260,24 @@ CARD = Card(
         "purchase_limits": "Cova keeps purchase limits inside the POS.",
     },
     discounts_per_order=1,
+    till=Till(
+        can_call=True,
+        why="Cova's hub is not known to have a field for another loyalty address than AIQ's, so rewards reach Cova's "
+        "till by hand until a call from it shows otherwise.",
+        steps=(
+            "Cova's app must be version 1.20 or later on every till.",
+            "In Cova's hub turn off every other loyalty programme, Cova's own too: two programmes would both give "
+            "points for one sale.",
+            "Ask Cova's support (apisupport@covasoftware.com) to point the loyalty integration of your company at the "
+            "address below, with the UID and a key of its own. Say that it speaks AIQ's API.",
+            "In Cova's hub choose whether the loyalty discount comes off before or after tax: it is decided there, and "
+            "points follow what was paid.",
+            "Look up one member at a till. This panel says when the call has arrived.",
+        ),
+        entry="Enter it in Cova as a discount on the whole cart, named like the reward.",
+        settled="Cova's sale arrives within a minute. When it carries the discount, the redemption is settled; when it "
+        "does not, the points go back.",
+    ),
     redact=(
         "DriverLicenseNumber",
         "MedicalRecommendationNumber",

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from .fields import Field, Lines, Secret, Text
 from .records import LocationRecord
 from .settings import Flag, Setting
+from .till import Till
 
 if TYPE_CHECKING:
     from .client import Client
     from .streams import Stream
     from .writers import Writer
 
-__all__ = ["Arrival", "Card", "Field", "Flag", "Lines", "Secret", "Setting", "Text", "Verified"]
+__all__ = ["Arrival", "Card", "Field", "Flag", "Lines", "Secret", "Setting", "Text", "Till", "Verified"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Card:
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not
     discounts_per_order: int = 1
     about: tuple[tuple[str, str], ...] = ()  # (heading, Markdown) of what the guide says besides
+    till: Till = Till()  # how a redemption reaches the till
     redact: tuple[str, ...] = ()  # keys removed from rows that are kept for inspection
 
     def stream(self, name: str) -> type["Stream"]:

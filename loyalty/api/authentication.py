@@ -36,6 +36,7 @@ class Caller:
     region: str
     store_id: int | None
     currency: str
+    wallet_last_at: datetime | None
     points_hidden: bool  # the programme hides points, or is off: no answer tells a balance
 
     # The framework asks every user this.
@@ -48,6 +49,7 @@ class Caller:
 
 _LOOK_UP = """
 SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id, a.currency,
+       k.wallet_last_at,
        coalesce(g.hide_points OR NOT g.enabled, true)
 FROM accounts_apikey k
 JOIN accounts_account a ON a.id = k.account_id
@@ -58,14 +60,19 @@ WHERE k.hash = %s AND k.revoked_at IS NULL
 
 # Skips a row that another call is just writing: the time is for people, nobody waits for it.
 _NOTE_USE = """
-UPDATE accounts_apikey SET last_used_at = %(now)s WHERE id = (
+UPDATE accounts_apikey SET last_used_at = %(now)s,
+    wallet_first_at = CASE WHEN %(wallet)s THEN coalesce(wallet_first_at, %(now)s) ELSE wallet_first_at END,
+    wallet_last_at = CASE WHEN %(wallet)s THEN %(now)s ELSE wallet_last_at END
+WHERE id = (
     SELECT id FROM accounts_apikey
-    WHERE id = %(key)s AND (last_used_at IS NULL OR last_used_at < %(before)s) FOR UPDATE SKIP LOCKED)
+    WHERE id = %(key)s AND (last_used_at IS NULL OR last_used_at < %(before)s
+                            OR %(wallet)s AND (wallet_last_at IS NULL OR wallet_last_at < %(before)s))
+    FOR UPDATE SKIP LOCKED)
 """
 
 
-def caller_of(key: str, *, now: datetime) -> Caller | None:
-    """The caller behind a key's text, or None. Notes the use at most once a minute."""
+def caller_of(key: str, *, now: datetime, wallet: bool = False) -> Caller | None:
+    """The caller behind a key's text, or None. Notes the use at most once a minute; `wallet`: it reads a wallet."""
     if not key or len(key) > 200:
         return None
     with connection.cursor() as cursor:
@@ -74,8 +81,9 @@ def caller_of(key: str, *, now: datetime) -> Caller | None:
         if row is None:
             return None
         caller = Caller(*row)
-        if caller.last_used_at is None or caller.last_used_at < now - NOTED_EVERY:
-            cursor.execute(_NOTE_USE, {"now": now, "key": caller.key_id, "before": now - NOTED_EVERY})
+        noted = [caller.last_used_at, caller.wallet_last_at] if wallet else [caller.last_used_at]
+        if any(at is None or at < now - NOTED_EVERY for at in noted):
+            cursor.execute(_NOTE_USE, {"now": now, "key": caller.key_id, "before": now - NOTED_EVERY, "wallet": wallet})
     return caller
 
 
@@ -83,7 +91,8 @@ class KeyAuthentication(BaseAuthentication):
     """`X-APIKEY`. Sets the current account; the middleware clears it when the request ends."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
-        caller = caller_of(request.META.get("HTTP_X_APIKEY", "").strip(), now=timezone.now())
+        key = request.META.get("HTTP_X_APIKEY", "").strip()
+        caller = caller_of(key, now=timezone.now(), wallet="/wallet" in request.path)
         if caller is None:
             raise AuthenticationFailed(BAD_KEY)
         set_current_account(caller.account_id)

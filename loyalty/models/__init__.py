@@ -67,6 +67,7 @@ from .programme import (
     SourceStart,
     SpentOnRefund,
 )
+from .rehearsals import Rehearsal, RehearsalState
 from .rewards import (
     AudienceMember,
     Channel,
@@ -139,6 +140,8 @@ __all__ = [
     "ProgrammeChange",
     "Redemption",
     "RedemptionState",
+    "Rehearsal",
+    "RehearsalState",
     "Refunds",
     "Review",
     "ReviewKind",

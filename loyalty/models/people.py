@@ -55,6 +55,14 @@ class Persona(TenantModel):
     )
     merged_into = TenantKey("self", null=True, related_name="merged", editable=False)
     favourite_store = TenantKey(Store, null=True, blank=True, related_name="+", help_text="Chosen by hand.")
+    usual_store = TenantKey(
+        Store, null=True, related_name="+", editable=False,
+        help_text="By the sales: the favourite as long as nobody chose one (favourites.py).",
+    )  # fmt: skip
+    is_test = models.BooleanField(
+        default=False, db_default=False, editable=False,
+        help_text="Made by a rehearsal: outside every figure, list and text, for ever.",
+    )  # fmt: skip
     archived_at = models.DateTimeField(null=True, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -76,6 +84,8 @@ class Persona(TenantModel):
             tenant_parent("persona"),
             # The root of a group is never merged itself: one step leads to it (the verbs keep the paths short).
             models.CheckConstraint(condition=~Q(merged_into=F("id")), name="persona_not_into_itself"),
+            # The points of a rehearsal never become a shopper's.
+            models.CheckConstraint(condition=Q(is_test=False) | Q(merged_into=None), name="persona_test_alone"),
         ]
         indexes = [
             models.Index(fields=["account", "-id"], name="persona_account_latest"),
@@ -90,6 +100,7 @@ class Persona(TenantModel):
                 name="persona_seen",
                 condition=Q(merged_into=None),
             ),
+            models.Index(fields=["account"], name="persona_test", condition=Q(is_test=True)),
             models.Index(fields=["account", "-id"], name="persona_archived", condition=Q(archived_at__isnull=False)),
         ]
 

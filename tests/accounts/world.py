@@ -6,7 +6,7 @@ from decimal import Decimal
 from django.apps import apps
 from django.utils import timezone
 
-from aiqsync.accounts.models import Account, ApiKey, AuditLine, Membership
+from aiqsync.accounts.models import Account, Alert, AlertMail, ApiKey, AuditLine, Membership
 from aiqsync.accounts.tenancy import TenantModel, acting_in
 from integrations import models as i
 from loyalty import models as y
@@ -23,6 +23,11 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         user = make_user(account, name=f"{word} owner", email=f"{word.lower()}@example.test")
         key, _ = ApiKey.make(account=account, name=f"{word} tills")
         AuditLine.objects.create(act="said", target=word, user=user, key=key, detail={"word": word})
+        alert = Alert.objects.create(
+            kind="stale_stream", subject=word, title=word, text=word, since=now, opened_at=now, path="/admin/"
+        )
+        AlertMail.objects.create(alert=alert, event="opened", address=f"{word.lower()}@example.test",
+                                 next_try_at=now, created_at=now, message=word, state="failed")  # fmt: skip
         origin = i.Origin.objects.create(platform="cova", identity=word, title=word)
         connection = i.Connection.objects.create(card="cova")
         credential = i.Credential.objects.create(
@@ -89,6 +94,11 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         _reward_rows(word, now, persona, discount, redemption, store, user)
         _points_rows(word, now, persona, customer, store)
         _consent_rows(word, now, persona)
+        tester = y.Persona.objects.create(first_name=f"{word} test", is_test=True)
+        y.Rehearsal.objects.create(
+            connection=connection, persona=tester, key=key, address=word, state="failed", at=now,
+            steps=[{"name": "reach", "ok": False, "said": word, "ms": 1}],
+        )  # fmt: skip
         i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
         _card_rows(word, connection, origin, location, persona)
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}

@@ -1,11 +1,13 @@
-"""`manage.py carddocs [--check]`: docs/cards/<slug>.md, made from the cards."""
+"""`manage.py carddocs [--check]`: docs/cards/<slug>.md and the feature grid, made from the cards."""
 
 from pathlib import Path
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from integrations import docs, registry
+from integrations import docs, grid, registry
+
+GRID = "docs/cards/README.md"
 
 
 class Command(BaseCommand):
@@ -16,11 +18,12 @@ class Command(BaseCommand):
 
     def handle(self, *args, **options):
         stale = []
-        for card in registry.CARDS.values():
-            path = Path(settings.BASE_DIR) / card.guide
-            text = docs.page(card)
+        pages = {card.guide: docs.page(card) for card in registry.CARDS.values()}
+        pages[GRID] = grid.page(registry.CARDS.values())
+        for name, text in pages.items():
+            path = Path(settings.BASE_DIR) / name
             if not path.exists() or path.read_text() != text:
-                stale.append(card.guide)
+                stale.append(name)
                 if not options["check"]:
                     path.write_text(text)
         if stale and options["check"]:

@@ -12,6 +12,7 @@ from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
 from integrations.models import CredentialState, Location, StreamState
+from loyalty import favourites
 from stores import services as stores
 
 
@@ -55,6 +56,8 @@ class Command(BaseCommand):
             credential = services.save_credential(connection=connection, given=values, credential=credential)
             verified = services.connect(credential=credential, now=timezone.now())
         mapped = stores.map_all(origin_id=credential.origin_id) if options["map_stores"] == "auto" else 0
+        if mapped:
+            favourites.mapping_changed(account_id=account.pk, user=None, now=timezone.now(), enqueue=tasks.enqueue_job)
         started = services.sync_now(connection=connection, enqueue=tasks.enqueue) if options["start"] else 0
         for note in verified.notes:
             self.stdout.write(f"note: {note}")

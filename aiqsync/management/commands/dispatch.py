@@ -16,12 +16,13 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from aiqsync import tasks
+from aiqsync import tasks, watching
+from aiqsync.accounts import alerts
 from aiqsync.accounts.models import Account
 from integrations import services
 from integrations.uploads import running as uploads
 from integrations.uploads import services as upload_services
-from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, seals
+from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, rehearsal, seals
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -84,6 +85,10 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("discounts", lambda: discounts.check_due(now=now())),
         ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
         ("old jobs", lambda: jobs.prune(now=now())),
+        ("keys of rehearsals", lambda: rehearsal.revoke_left(now=now())),
+        ("old alerts", lambda: alerts.prune(now=now())),
+        ("alerts", lambda: watching.look(now=now())),
+        ("e-mails of alerts", lambda: alerts.deliver_due(now=now())),
     ]
     for what, chore in chores:
         if stop is not None and stop.is_set():

@@ -212,4 +212,19 @@
     });
   }
   setInterval(tick, 1000);
+
+  // A part of the page that is at work: asked for again until it says that it has come to an end.
+  const follow = async (name) => {
+    const part = document.getElementById(name);
+    if (!part || !part.dataset.part) return;
+    try {
+      const answer = await fetch(part.dataset.part, { credentials: "same-origin" });
+      if (answer.redirected || answer.status === 403) return;
+      if (answer.ok) part.outerHTML = await answer.text();
+    } catch {
+      // the next look tries again
+    }
+    setTimeout(() => follow(name), 1000);
+  };
+  setTimeout(() => follow("rehearsal"), 600);
 })();

@@ -1,0 +1,232 @@
+"""What is wrong right now, in every account: each kind of alert with the facts it is judged by. Reads only.
+
+The dispatcher asks every minute. A kind is registered here together with its judge, so that nothing is shown as watched
+that nobody watches; webhooks and others bring theirs with them (`watch`).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Exists, Min, OuterRef, Sum
+from django.urls import reverse
+
+from aiqsync.accounts import alerts
+from aiqsync.accounts.alerts import Finding, Kind
+from aiqsync.accounts.models import Alert
+from integrations import registry, services
+from integrations.kit.card import Card
+from integrations.models import Connection, Credential, CredentialState, Location, RefusedRow, StreamState, SyncRun
+
+Judge = Callable[[datetime], Iterable[tuple[int, Finding]]]  # now -> (account id, what is so)
+JUDGES: dict[str, Judge] = {}
+
+FAILED_OFTEN = 3  # failures in a row; one missed answer is nobody's business
+LATE_AT_LEAST = timedelta(minutes=15)
+LATE_TURNS = 10  # and as many of the stream's own intervals
+RATE_OVER = timedelta(minutes=15)
+RATE_NEAR = 0.75  # of what the POS allows: pacing begins at 0.8, so this means that it is waiting
+
+
+def watch(kind: Kind) -> Callable[[Judge], Judge]:
+    """Register a kind of alert with the function that judges it for all accounts."""
+
+    def with_judge(judge: Judge) -> Judge:
+        alerts.register(kind)
+        JUDGES[kind.name] = judge
+        return judge
+
+    return with_judge
+
+
+def look(*, now: datetime) -> alerts.Settled:
+    """Judge every kind for all accounts and settle the incidents. Any number of lookers may run."""
+    found: dict[int, list[Finding]] = defaultdict(list)
+    for judge in JUDGES.values():
+        for account_id, one in judge(now):
+            found[account_id].append(one)
+    told = Alert.unscoped.filter(closed_at=None).values_list("account", flat=True).distinct()
+    opened = closed = 0
+    for account_id in sorted({*found, *told}):
+        settled = alerts.settle(account_id=account_id, found=found[account_id], kinds=set(JUDGES), now=now)
+        opened += settled.opened
+        closed += settled.closed
+    return alerts.Settled(opened, closed)
+
+
+def _live(connected_only: bool = True) -> Iterator[tuple[Credential, Card, Connection]]:
+    """Credentials in use that nobody froze, with their cards."""
+    states = [CredentialState.CONNECTED] if connected_only else [CredentialState.CONNECTED, CredentialState.PAUSED]
+    found = Credential.unscoped.filter(state__in=states).defer("secrets", "token")
+    for credential in found.select_related("connection", "origin").order_by("id"):
+        if credential.connection.card in registry.CARDS and not services.is_frozen(credential):
+            yield credential, registry.get(credential.connection.card), credential.connection
+
+
+@watch(
+    Kind(
+        "failing_credential",
+        "Log-in refused",
+        "The POS refuses the log-in of a credential. Nothing is read until somebody acts.",
+    )
+)
+def failing_credentials(now: datetime) -> Iterator[tuple[int, Finding]]:
+    began = dict(
+        StreamState.unscoped.filter(credential__state=CredentialState.PAUSED)
+        .values_list("credential").annotate(Min("failing_since"))
+    )  # fmt: skip
+    for credential, card, _ in _live(connected_only=False):
+        if credential.state == CredentialState.PAUSED:
+            yield (
+                credential.account_id,
+                Finding(
+                    "failing_credential",
+                    f"credential:{credential.pk}",
+                    f"{card.title} refuses the log-in",
+                    f"{credential.message} Nothing is read from {card.title} until then; what was read stays.".strip(),
+                    reverse("admin:card-credential", args=[card.slug, credential.pk]),
+                    "Enter the credential again",
+                    began.get(credential.pk) or credential.checked_at,
+                ),
+            )
+
+
+@watch(
+    Kind(
+        "stale_stream",
+        "Data is late",
+        "Customers, sales or another stream of a connected POS was not read for a quarter of an hour, or for ten of "
+        "its own intervals where that is longer.",
+    )
+)
+def stale_streams(now: datetime) -> Iterator[tuple[int, Finding]]:
+    """One a credential, naming its streams: they are late together. Who is refused is told above, not here again."""
+    late: dict[int, list[StreamState]] = defaultdict(list)
+    busy = SyncRun.unscoped.filter(stream=OuterRef("pk"), status="running", lease_until__gt=now)
+    states = StreamState.unscoped.filter(enabled=True, credential__state=CredentialState.CONNECTED)
+    for state in states.annotate(busy=Exists(busy)).select_related("credential__connection").order_by("id"):
+        card = registry.CARDS.get(state.credential.connection.card)
+        if card and _is_late(state, card, now):
+            late[state.credential_id].append(state)
+    for credential, card, _ in _live():
+        if states_late := late.get(credential.pk):
+            titles = [card.stream(state.stream).title for state in states_late]
+            said = next((state.message for state in states_late if state.message), "")
+            reason = said or "Nobody came to read it: the installation's own worker may be down."
+            yield (
+                credential.account_id,
+                Finding(
+                    "stale_stream",
+                    f"credential:{credential.pk}",
+                    f"{card.title} is late: {', '.join(titles)}",
+                    f"{reason} It is tried again by itself, and goes on where it stopped.",
+                    reverse("admin:card", args=[card.slug]),
+                    f"Look at {card.title}",
+                    min(_last_heard(state) for state in states_late),
+                ),
+            )
+
+
+def _last_heard(state: StreamState) -> datetime:
+    return state.failing_since or state.read_until or state.last_success_at or state.next_due
+
+
+def _is_late(state, card: Card, now: datetime) -> bool:
+    if state.stream not in {stream.name for stream in card.streams}:
+        return False
+    allowed = max(LATE_AT_LEAST, LATE_TURNS * timedelta(seconds=card.stream(state.stream).interval_s))
+    if state.failures >= FAILED_OFTEN and state.failing_since and state.failing_since < now - allowed:
+        return True
+    if state.busy:  # a long first sync is under way, and has a bar of its own
+        return False
+    return (state.read_until or state.next_due) < now - allowed and state.next_due < now - LATE_AT_LEAST
+
+
+@watch(
+    Kind(
+        "unmapped_location",
+        "Location without a store",
+        "A location of a connected POS has not been mapped to a store for half an hour.",
+        timedelta(minutes=30),
+    )
+)
+def unmapped_locations(now: datetime) -> Iterator[tuple[int, Finding]]:
+    counted = dict(
+        Location.unscoped.filter(active=True, mappings=None).order_by().values_list("origin").annotate(Count("id"))
+    )
+    for credential, card, _ in _live(connected_only=False):
+        if count := counted.get(credential.origin_id):
+            one = count == 1
+            yield (
+                credential.account_id,
+                Finding(
+                    "unmapped_location",
+                    f"origin:{credential.origin_id}",
+                    f"{'One location' if one else f'{count} locations'} of {card.title} without a store",
+                    "Its sales earn points but count for no store. Say which store it is, or that it is none of yours."
+                    if one
+                    else "Their sales earn points but count for no store. Say which stores they are, or that they are "
+                    "none of yours.",
+                    reverse("admin:card-mapping", args=[card.slug]),
+                    f"Map {'it' if one else 'them'}",
+                ),
+            )
+
+
+@watch(Kind("refused_rows", "Refused rows", "Rows of a POS could not be taken over for ten minutes.",
+            timedelta(minutes=10)))  # fmt: skip
+def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
+    counted = {
+        origin: (count, first)
+        for origin, count, first in RefusedRow.unscoped.filter(solved_at=None)
+        .order_by().values_list("origin").annotate(Count("id"), Min("first_at"))
+    }  # fmt: skip
+    for credential, card, _ in _live(connected_only=False):
+        if credential.origin_id in counted:
+            count, first = counted[credential.origin_id]
+            yield (
+                credential.account_id,
+                Finding(
+                    "refused_rows",
+                    f"origin:{credential.origin_id}",
+                    f"{count:,} row{'' if count == 1 else 's'} of {card.title} could not be read",
+                    f"The reason stands beside each on the card. Mend them in {card.title}; the next sync takes them. "
+                    "Everything else came in.",
+                    reverse("admin:card", args=[card.slug]) + "#refused",
+                    "See the reasons",
+                    first,
+                ),
+            )
+
+
+@watch(
+    Kind(
+        "rate_limit",
+        "Near the POS's limit",
+        "Syncing used three quarters of the calls a POS allows over a quarter of an hour, first and full syncs aside.",
+    )
+)
+def rate_limits(now: datetime) -> Iterator[tuple[int, Finding]]:
+    used = {
+        (credential, stream): calls
+        for credential, stream, calls in SyncRun.unscoped.filter(
+            finished_at__gt=now - RATE_OVER, full=False, manual=False, stream__first_done_at__lt=now - RATE_OVER
+        )
+        .order_by().values_list("stream__credential", "stream__stream").annotate(Sum("calls"))
+    }  # fmt: skip
+    for credential, card, _ in _live():
+        allowed = card.calls_per_minute * RATE_OVER.total_seconds() / 60
+        most = max((calls for (pk, _), calls in used.items() if pk == credential.pk), default=0)
+        if allowed and most >= RATE_NEAR * allowed:
+            yield (
+                credential.account_id,
+                Finding(
+                    "rate_limit",
+                    f"credential:{credential.pk}",
+                    f"{card.title}'s limit is nearly used up",
+                    f"{most:,} calls in a quarter of an hour, where {card.title} allows {allowed:,.0f}. Data comes "
+                    "later while we wait for our turn. Skipping payment methods or fewer locations take fewer calls.",
+                    reverse("admin:card", args=[card.slug]) + "#settings",
+                    "See the settings",
+                ),
+            )

@@ -1,0 +1,168 @@
+"""What is watched: each kind of alert by the facts that raise it, and by those that do not."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from aiqsync import watching
+from aiqsync.accounts import alerts
+from aiqsync.accounts.models import Alert
+from aiqsync.accounts.tenancy import acting_in
+from integrations import services
+from integrations.models import Connection, Credential, Location, Origin, RefusedRow, StreamState, SyncRun
+from stores import services as stores
+from tests.factories import make_account, make_store, make_user
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+
+
+class Shop:
+    """A connected Cova that works: read a moment ago, one mapped location."""
+
+    def __init__(self) -> None:
+        self.account = make_account()
+        self.owner = make_user(self.account, email="olga@example.test")
+        with acting_in(self.account.pk):
+            self.connection = Connection.objects.create(card="cova")
+            self.origin = Origin.objects.create(platform="cova", identity="1")
+            self.credential = Credential.objects.create(
+                connection=self.connection, origin=self.origin, state="connected", connected_at=NOW
+            )
+            self.place = Location.objects.create(origin=self.origin, external_id="1", name="Harbour")
+            stores.map_location(location=self.place, store=make_store(self.account))
+            self.stream = StreamState.objects.create(
+                credential=self.credential, stream="sales", read_until=NOW, next_due=NOW, last_success_at=NOW,
+                first_done_at=NOW - 9 * HOUR,
+            )  # fmt: skip
+
+    def is_now(self, model=None, **fields) -> None:
+        model = model or self.stream
+        type(model).unscoped.filter(pk=model.pk).update(**fields)
+
+    def found(self, now=NOW) -> list[tuple[str, str]]:
+        return [(one.kind, one.title) for judge in watching.JUDGES.values() for _, one in judge(now)]
+
+
+@pytest.fixture
+def shop():
+    return Shop()
+
+
+def test_nothing_is_wrong(shop):
+    assert shop.found() == []
+    assert set(alerts.KINDS) == set(watching.JUDGES)  # whatever is shown as watched has a judge
+
+
+def test_a_refused_log_in(shop):
+    shop.is_now(shop.credential, state="paused", message="The password is temporary.")
+    shop.is_now(failing_since=NOW - HOUR, failures=9, read_until=NOW - HOUR, next_due=NOW - HOUR)
+    [(_, one)] = watching.failing_credentials(NOW)
+    assert one.title == "Cova refuses the log-in" and "The password is temporary." in one.text
+    assert one.since == NOW - HOUR and one.path.endswith(f"/credentials/{shop.credential.pk}/")
+    assert [kind for kind, _ in shop.found()] == ["failing_credential"]  # its streams are late for that reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "late"),
+    [
+        ({"failures": 5, "failing_since": NOW - HOUR, "message": "Cova answers with an error."}, True),
+        ({"failures": 2, "failing_since": NOW - HOUR}, False),
+        ({"failures": 5, "failing_since": NOW - 10 * MINUTE}, False),
+        ({"read_until": NOW - HOUR, "next_due": NOW - HOUR}, True),  # nobody comes
+        ({"read_until": NOW - HOUR}, False),  # due now
+        ({"read_until": NOW - HOUR, "next_due": NOW - HOUR, "enabled": False}, False),
+    ],
+)
+def test_a_late_stream(shop, fields, late):
+    shop.is_now(**fields)
+    assert [kind for kind, _ in shop.found()] == ["stale_stream"] * late
+
+
+def test_a_long_first_sync_is_not_late(shop):
+    shop.is_now(read_until=None, next_due=NOW - HOUR, first_done_at=None)
+    with acting_in(shop.account.pk):
+        SyncRun.objects.create(stream=shop.stream, status="running", lease_until=NOW + MINUTE)
+    assert shop.found() == []
+
+
+def test_late_streams_of_a_credential_are_one_alert(shop):
+    with acting_in(shop.account.pk):
+        StreamState.objects.create(credential=shop.credential, stream="customers")
+    StreamState.unscoped.update(read_until=NOW - HOUR, next_due=NOW - HOUR)
+    [(_, title)] = shop.found()
+    assert title == "Cova is late: Sales, Customers"
+
+
+def test_a_location_without_a_store(shop):
+    with acting_in(shop.account.pk):
+        stores.unmap_location(location=shop.place)
+        assert shop.found() == [("unmapped_location", "One location of Cova without a store")]
+        Location.objects.create(origin=shop.origin, external_id="2", active=False)  # closed in the POS
+        Location.objects.create(origin=shop.origin, external_id="3")
+        assert shop.found() == [("unmapped_location", "2 locations of Cova without a store")]
+        for place in Location.objects.all():
+            stores.map_location(location=place, store=None)
+        assert shop.found() == []
+
+
+def test_refused_rows(shop):
+    with acting_in(shop.account.pk):
+        for key in ("1", "2"):
+            RefusedRow.objects.create(origin=shop.origin, stream="sales", key=key, reason="no id")
+    assert shop.found() == [("refused_rows", "2 rows of Cova could not be read")]
+    RefusedRow.unscoped.update(solved_at=NOW)
+    assert shop.found() == []
+
+
+@pytest.mark.parametrize(("calls", "fields", "near"), [
+    (12_000, {}, True), (11_000, {}, False), (12_000, {"full": True}, False), (12_000, {"manual": True}, False),
+])  # fmt: skip
+def test_the_limit_is_near(shop, calls, fields, near):
+    """Cova allows 1,000 a minute: 15,000 in a quarter of an hour."""
+    with acting_in(shop.account.pk):
+        for _ in range(2):
+            SyncRun.objects.create(
+                stream=shop.stream, status="done", finished_at=NOW - MINUTE, calls=calls // 2, **fields
+            )
+    assert [kind for kind, _ in shop.found()] == ["rate_limit"] * near
+
+
+@pytest.mark.parametrize("what", ["credential", "connection", "disconnected"])
+def test_frozen_and_disconnected_are_nobodys_alert(shop, what):
+    shop.is_now(failures=9, failing_since=NOW - HOUR)
+    with acting_in(shop.account.pk):
+        stores.unmap_location(location=shop.place)
+    if what == "disconnected":
+        services.disconnect(credential=shop.credential)
+    else:
+        shop.is_now(getattr(shop, what), frozen_at=NOW)
+    assert shop.found() == []
+
+
+def test_from_the_facts_to_the_mail_and_back(shop):
+    shop.is_now(failures=9, failing_since=NOW - HOUR, message="Cova answers with an error.")
+    assert watching.look(now=NOW) == alerts.Settled(1, 0)
+    assert watching.look(now=NOW + MINUTE) == alerts.Settled(0, 0)
+    alerts.deliver_due(now=NOW)
+    [sent] = mail.outbox
+    assert sent.to == ["olga@example.test"] and "Cova is late" in sent.subject
+    shop.is_now(failures=0, failing_since=None, read_until=NOW + HOUR, next_due=NOW + HOUR)
+    watching.look(now=NOW + 2 * MINUTE)
+    assert watching.look(now=NOW + 20 * MINUTE) == alerts.Settled(0, 1)
+    assert Alert.unscoped.get().closed_at
+
+
+def test_few_statements_however_many_accounts(shop, django_assert_max_num_queries):
+    for number in range(3):
+        account = make_account(f"Other {number}")
+        with acting_in(account.pk):
+            origin = Origin.objects.create(platform="cova", identity="1")
+            Credential.objects.create(
+                connection=Connection.objects.create(card="cova"), origin=origin, state="connected"
+            )
+    with django_assert_max_num_queries(12):
+        watching.look(now=NOW)
