@@ -279,10 +279,10 @@ CARD = Card(
     },
     till=Till(
         why="Clover's till takes no discounts from outside, so a reward reaches it by hand.",
-        entry="At Clover, tap Discounts on the order, add a custom one of that amount or percentage, and name it like the "
-        "reward.",
-        settled="When the order arrives here with that discount, the redemption is settled; when it is paid without it, "
-        "the points go back.",
+        entry="At Clover, tap Discounts on the order, add a custom one of that amount or percentage, and name it like "
+        "the reward.",
+        settled="When the order arrives here with that discount, the redemption is settled; when it is paid without "
+        "it, the points go back.",
     ),
     discounts_per_order=1,
     about=ABOUT,
