@@ -318,7 +318,7 @@ def test_right_when_it_waits_for_the_page_and_lost_when_it_does_not(verb):
 
 # Held for other reasons, each with its test.
 ELSEWHERE = {
-    "integrations.pulling._land": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
+    "integrations.arrivals.arrive": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
     "loyalty.contact_import.meet": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
