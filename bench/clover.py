@@ -1,6 +1,6 @@
 """A first sync of a stand-in Clover that keeps its limits: how much of the allowance is used, and what is refused.
 
-    .venv/bin/python -m bench.clover [--customers 5000] [--orders 20000] [--latency 0.15] [--processes 1]
+    .venv/bin/python -m bench.clover [--customers 5000] [--orders 20000] [--latency 0.15] [--processes 1] [--read-only]
 
 The stand-in allows 16 calls a second and 5 at once for the token, 50 and 10 for the app, and answers 429 beyond. Each
 answer takes `latency` seconds besides the time to make it, as a service far away would. With two processes customers
@@ -29,6 +29,7 @@ def main() -> None:
     asked.add_argument("--orders", type=int, default=20_000)
     asked.add_argument("--latency", type=float, default=0.15)
     asked.add_argument("--processes", type=int, default=1, choices=(1, 2))
+    asked.add_argument("--read-only", action="store_true", help="walk the lists and drop the pages: the reading alone")
     asked.add_argument("--child", help=argparse.SUPPRESS)
     args = asked.parse_args()
     if args.child:
@@ -96,27 +97,53 @@ def measure(url: str, args: argparse.Namespace) -> None:
         ]
         for one in children:
             one.wait()
+    elif args.read_only:
+        read(credential)
     else:
         runs("customers", "sales")
     took = time.monotonic() - started
     calls = ask(url, f"calls?since={since}")
     tell(calls, took)
+    if args.read_only:
+        return
     for name in ("customers", "sales"):
-        run = SyncRun.unscoped.filter(stream__stream=name).latest("id")
+        with acting_in(account.pk):
+            run = SyncRun.objects.filter(stream__stream=name).latest("id")
         print(f"{name:10} {run.status} {run.rows_read} rows, {run.calls} calls, {run.seconds} {run.message}")
-    print(f"stored: {Customer.unscoped.count()} customers, {Sale.unscoped.count()} sales and refunds; violations "
-          f"{len(audits.violations())}")  # fmt: skip
+    with acting_in(account.pk):
+        print(f"stored: {Customer.objects.count()} customers, {Sale.objects.count()} sales and refunds; violations "
+              f"{len(audits.violations())}")  # fmt: skip
 
 
 def runs(*names: str) -> None:
     """Each stream once to its end, in this process."""
+    from aiqsync.accounts.models import Account
+    from aiqsync.accounts.tenancy import acting_in
     from integrations import services
     from integrations.models import StreamState
 
     for name in names:
-        run = services.enqueue_run(state=StreamState.unscoped.get(stream=name), enqueue=None)
+        with acting_in(Account.objects.get(name="Bench").pk):
+            state = StreamState.objects.select_related("credential").get(stream=name)
+        run = services.enqueue_run(state=state, enqueue=None)
         while services.run_slice(run.pk):
             pass
+
+
+def read(credential) -> None:
+    """Both lists from front to end, by the walkers, nothing landed."""
+    from django.utils import timezone
+
+    from integrations.clients import client_for
+    from integrations.clover.streams import Customers, Sales
+    from integrations.kit.streams import Context
+    from integrations.services import card
+
+    for stream in (Customers, Sales):
+        with client_for(credential, card("clover")) as client:
+            context = Context(now=timezone.now(), identity=credential.origin.identity, history_days=185)
+            rows = sum(len(page.rows) for page in stream.pages.walk(client, stream, context, {}))
+        print(f"{stream.name:10} {rows} rows read")
 
 
 def child(name: str) -> None:
