@@ -42,7 +42,7 @@ class StoreAdmin(TenantAdmin):
     search_fields = ["name", "nickname", "city"]
     search_help_text = "Name, nickname or city"
     readonly_fields = ["number_shown"]
-    change_form_after_template = "aiqsync/stores/mappings.html"
+    change_form_outer_after_template = "aiqsync/stores/mappings.html"
     fieldsets = [
         (None, {"fields": ["number_shown", "name", "nickname", "phone", "email", "timezone"]}),
         ("Address", {"fields": ["street", "city", "state", "postal_code", "country"]}),

@@ -75,6 +75,9 @@ def test_the_store_page_names_each_pos_and_its_places(shop):
     assert "Store Mappings" in html and "Main St – now Main" in html and "Kiosk – not mapped yet" in html
     html = shop.client.get(reverse("admin:stores_store_change", args=[shop.main.pk])).content.decode()
     assert f'<option value="{shop.place.pk}" selected>Main St</option>' in html and "and also" in html
+    # A form inside the store's own would be none: its button would save the store instead.
+    inner = html.index(url(shop.main))
+    assert html.rindex("</form>", 0, inner) > html.rindex('id="store_form"', 0, inner)
 
 
 def test_a_remap_is_asked_with_its_figures_then_done_and_followed(shop):
@@ -129,7 +132,7 @@ def test_a_recompute_is_counted_before_it_is_done(shop):
     assert change.state == "counted" and change.counted["shoppers"] == 0
     html = shop.client.get(answer.url).content.decode()
     assert "Every sale is settled anew" in html and "No setting changes." in html
-    changes.confirm(change=change, user=shop.owner, now=timezone.now())
+    change = changes.confirm(change=change, user=shop.owner, now=timezone.now())
     jobs.run_slice(changes.job_of(change).pk)
     change.refresh_from_db()
     assert change.state == "applied"
