@@ -5,7 +5,7 @@ from datetime import datetime
 
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import ingest, matching, rules
+from loyalty import ingest, matching, outbound, rules
 
 
 class LoyaltySink:
@@ -46,11 +46,11 @@ class LoyaltySink:
     def resume(self, *, change_id: int, now: datetime) -> None:
         raise NotImplementedError
 
-    def wanted_in_pos(self, *, write_id: int) -> bool:
-        raise NotImplementedError
+    def wanted_in_pos(self, *, write_id: int, now: datetime) -> services.Wanted:
+        return outbound.wanted(write_id=write_id, now=now)
 
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        outbound.delivered(write_id=write_id, customer_id=customer_id, now=now)
 
     def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
         raise NotImplementedError
