@@ -71,9 +71,7 @@ def test_pricing_group_acts(cova):
     """The group that the card says at the moment of sending; without one the POS's own default."""
     ready(cova, pricing_group="41")
     sign_up(cova.account, 1)
-    services.save_settings(
-        connection=cova.credential.connection, given={"pricing_group": "42"}, now=timezone.now()
-    )
+    services.save_settings(connection=cova.credential.connection, given={"pricing_group": "42"}, now=timezone.now())
     services.deliver_due()
     [line] = in_pos(cova, phone="6047770001")
     assert line[6] == "42"
@@ -166,9 +164,7 @@ def test_somebody_without_phone_and_e_mail_waits_until_there_is_one(on):
 
     with acting_in(on.account.pk):
         persona = make_persona(on.account, member=False)
-        personas.enrol(
-            persona=persona, ground="staff", from_date=timezone.now().date(), now=timezone.now()
-        )
+        personas.enrol(persona=persona, ground="staff", from_date=timezone.now().date(), now=timezone.now())
         assert services.deliver_due() == 0
         write = the_write()
         assert (write.state, write.attempts) == ("waiting", 0) and "no phone number" in write.message
@@ -516,9 +512,7 @@ def test_two_who_were_merged_are_created_once(on):
 
     one, other = sign_up(on.account, 1), sign_up(on.account, 2)
     with acting_in(on.account.pk):
-        merging.merge(
-            account_id=on.account.pk, survivor_id=one.pk, loser_id=other.pk, why="hand", user=None, now=timezone.now()
-        )
+        merging.merge(account_id=on.account.pk, one_id=one.pk, other_id=other.pk, now=timezone.now())
     services.deliver_due()
     assert sorted(OutboundWrite.unscoped.values_list("state", flat=True)) == ["not_needed", "sent"]
     assert the_write(one).state == "sent"
@@ -529,18 +523,14 @@ def test_sync_to_market_acts_on_sign_ups(on):
     services.save_credential_settings(
         credential=on.credential, given={"relevant_market": ["CA-BC"]}, now=timezone.now()
     )
-    services.save_settings(
-        connection=on.credential.connection, given={"sync_to_market": True}, now=timezone.now()
-    )
+    services.save_settings(connection=on.credential.connection, given={"sync_to_market": True}, now=timezone.now())
     sign_up(on.account, 1)
     services.deliver_due()
     told = services.writes_of(connection=on.credential.connection)
     [(why, number)] = told.reasons
     assert (number, "state or province is not known" in why) == (1, True)
     assert in_pos(on, phone="6047770001") == []
-    services.save_settings(
-        connection=on.credential.connection, given={"sync_to_market": False}, now=timezone.now()
-    )
+    services.save_settings(connection=on.credential.connection, given={"sync_to_market": False}, now=timezone.now())
     due_now()
     assert services.deliver_due() == 1
 

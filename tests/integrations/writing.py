@@ -53,9 +53,7 @@ def full_in_pos(shop, external_id: str) -> dict:
 def due_now(**lookup) -> None:
     """As if the time they wait for had passed: back-offs, leases, and the grace after a lost answer."""
     past = timezone.now() - timedelta(hours=1)
-    OutboundWrite.unscoped.filter(state__in=["waiting", "sending"], **lookup).update(
-        next_try_at=past, lease_until=None
-    )
+    OutboundWrite.unscoped.filter(state__in=["waiting", "sending"], **lookup).update(next_try_at=past, lease_until=None)
     OutboundWrite.unscoped.filter(asked_at__isnull=False).update(asked_at=past)
     Credential.unscoped.update(writes_after=None)
 
