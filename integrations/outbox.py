@@ -517,4 +517,7 @@ def _why_closed(connection: Connection, credentials: Sequence[Credential]) -> st
         return f"{title} refuses the log-in. Nothing is sent until its credential works again."
     if not any(_writers(c) for c in live):
         return "“Sync Personas” is off. Nothing is sent, and nobody new is put here."
-    return next((c.writes_message for c in live if c.writes_message), "")
+    for c in live:
+        if c.writes_message:
+            return c.writes_message + (" It is tried again by itself; nothing is lost." if c.writes_failed else "")
+    return ""

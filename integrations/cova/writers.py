@@ -96,7 +96,7 @@ class PushCustomer(Writer):
         try:
             row = client.post_json(f"{company}/CustomerFull", body_of(payload, context))
         except Rejected as refusal:
-            why = f": {refusal.said}" if refusal.said else "."
+            why = f": {refusal.said.rstrip('.')}." if refusal.said else "."
             raise BadRow(f"Cova does not take this shopper{why}") from None
         return _record(row, context)
 

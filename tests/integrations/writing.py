@@ -60,3 +60,8 @@ def due_now(**lookup) -> None:
 
 def the_write(persona: Persona | None = None) -> OutboundWrite:
     return OutboundWrite.unscoped.get(**({"subject": str(persona.contact_id)} if persona else {}))
+
+
+def counts(shop) -> dict[str, int]:
+    """The connection's writes by state."""
+    return dict(services.writes_of(connection=Connection.unscoped.get(pk=shop.credential.connection_id)).counts)
