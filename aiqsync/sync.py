@@ -6,7 +6,7 @@ from typing import Any
 
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import contact_import, ingest, matching, rules
+from loyalty import contact_import, ingest, matching, outbound, rules
 
 
 class LoyaltySink:
@@ -47,11 +47,11 @@ class LoyaltySink:
     def resume(self, *, change_id: int, now: datetime) -> None:
         raise NotImplementedError
 
-    def wanted_in_pos(self, *, write_id: int) -> bool:
-        raise NotImplementedError
+    def wanted_in_pos(self, *, write_id: int, now: datetime) -> services.Wanted:
+        return outbound.wanted(write_id=write_id, now=now)
 
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        outbound.delivered(write_id=write_id, customer_id=customer_id, now=now)
 
     def count_contacts(
         self, *, account_id: int, origin_id: int, contacts: Sequence[Any], so_far: dict[str, Any], now: datetime

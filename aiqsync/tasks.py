@@ -20,6 +20,16 @@ def sync_run(run_id: int) -> None:
         enqueue(run_id)
 
 
+def enqueue_writes(origin_id: int, token: str) -> None:
+    """The same for a batch of writes to a POS; the token says which."""
+    async_task("aiqsync.tasks.send_writes", origin_id, token)
+
+
+def send_writes(origin_id: int, token: str) -> None:
+    """One batch; what is left of it the dispatcher hands out again."""
+    services.run_writes(origin_id=origin_id, token=token)
+
+
 def check_ledgers() -> None:
     """The nightly look at every ledger; asked twice, the second finds it done."""
     now = timezone.now()

@@ -4,7 +4,7 @@ Pulled pages, pushed calls and uploaded files all come through here, so that the
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,10 +37,12 @@ def arrive(
     region: str = "",
     bad: Collection[str] = (),
     seconds: dict[str, float] | None = None,
+    first: Callable[[], None] | None = None,
 ) -> landing.Landed:
     """One batch, in the caller's transaction. May raise `LandAgain`.
 
     `bad`: external ids whose earlier refusals this batch does not solve. `seconds` collects what land and points took.
+    `first` is called when the rows are in the tables and before anybody is told of them.
     """
     # Pages of one origin land one after the other: a sale and its customer, landed at the same moment, would each
     # not see the other, and nobody would join them.
@@ -51,6 +53,8 @@ def arrive(
         landing.refuse(account_id=account_id, origin_id=origin_id, stream=stream, rows=refused, now=now, region=region)
     if good := [r.external_id for r in records if r.external_id not in bad]:
         landing.solve(origin_id=origin_id, stream=stream, now=now, external_ids=good)
+    if first:
+        first()
     middle = time.monotonic()
     if landed.people:  # who they are comes before what they bought
         sink().landed(Batch(account_id, origin_id, CustomerRecord, [], landed.people, now))

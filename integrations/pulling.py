@@ -373,7 +373,7 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
     except (DatabaseError, psycopg.Error):
         raise  # our own database: the lease ends and the run is taken over
     except Exception as error:  # a mistake of ours must not stop the queue or loop for ever
-        log.error("run %s failed: %s", run_id, _kind(error))
+        log.error("run %s failed: %s", run_id, kind_of(error))
         _fail(
             # Not the error's text: it may hold a row.
             run,
@@ -382,12 +382,12 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
             "An error on our side; it has been logged.",
             OWN_FAULT_BACK_OFF_S,
             now,
-            _kind(error),
+            kind_of(error),
         )
     return False
 
 
-def _kind(error: Exception) -> str:
+def kind_of(error: Exception) -> str:
     """What went wrong and where in our code, without the values that were at hand."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} at " + " < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames))

@@ -53,22 +53,37 @@ from .models import (
     StreamState,
     SyncRun,
 )
+from .outbox import (
+    Writes,
+    creating,
+    deliver_due,
+    dispatch_writes,
+    enqueue_write,
+    enqueue_writes,
+    forget_writes,
+    give_up_writes,
+    nudge_writes,
+    retry_writes,
+    run_writes,
+)
+from .outbox import standing as writes_of
 from .pulling import run_slice
 from .pushing import NotListening, Received, Sender, TooMany, receive, traffic
 from .pushing import prune as prune_pushed
 from .refusals import Problems, Refused
-from .sink import Batch, LandAgain, ProgrammeFacts, Sink
+from .sink import Batch, LandAgain, ProgrammeFacts, Sink, Wanted
 from .sink import install as install_sink
 
 __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "NotListening", "Problems",
     "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany", "TryLater", "VendorError",
-    "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "credential_settings",
-    "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "facts_of",
-    "freeze", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged", "lock_origins",
-    "mirroring", "never_brought", "origin_of", "read_past", "receive", "reconnect", "run_slice",
-    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
-    "unfreeze",
+    "Verified", "Wanted", "Writes", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "creating",
+    "credential_settings", "deliver_due", "disconnect", "dismiss", "dispatch_due", "dispatch_writes", "e164",
+    "effective", "email_of", "enqueue_run", "enqueue_write", "enqueue_writes", "facts_of", "forget_writes",
+    "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
+    "lock_origins", "mirroring", "never_brought", "nudge_writes", "origin_of", "read_past", "receive",
+    "reconnect", "retry_writes", "run_slice", "run_writes", "save_credential", "save_credential_settings",
+    "save_settings", "settings_of", "sync_now", "traffic", "unfreeze", "writes_of",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]

@@ -4,7 +4,7 @@
 it, a setting and what it starts, a sent write and what it means are saved together.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -35,6 +35,16 @@ class ProgrammeFacts:
     on: bool = False
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is to become of an outbound write that is about to go out: one of these."""
+
+    payload: Mapping[str, Any] | None = None  # written, with this
+    found: str = ""  # there already, as this record (external id)
+    held: str = ""  # not now, and why; asked again in a day, or when somebody says so
+    unneeded: str = ""  # never any more, and why
+
+
 class Sink(Protocol):
     def landed(self, batch: Batch) -> None:
         """Rows have been written. May raise `LandAgain`."""
@@ -59,11 +69,11 @@ class Sink(Protocol):
     def resume(self, *, change_id: int, now: datetime) -> None:
         """Go on where it stopped."""
 
-    def wanted_in_pos(self, *, write_id: int) -> bool:
-        """Asked just before an outbound write goes out: is it still to be made?"""
+    def wanted_in_pos(self, *, write_id: int, now: datetime) -> Wanted:
+        """Asked just before an outbound write goes out: what is to be written, if it is still to be."""
 
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
-        """An outbound write is in the POS as this customer of ours (just landed)."""
+        """What an outbound write created has been landed as this customer; whose it is has not been decided yet."""
 
     def count_contacts(
         self, *, account_id: int, origin_id: int, contacts: Sequence[Any], so_far: dict[str, Any], now: datetime
@@ -102,8 +112,8 @@ class _Nobody:
 
     apply = stop = resume = preview
 
-    def wanted_in_pos(self, *, write_id) -> bool:
-        return True
+    def wanted_in_pos(self, *, write_id, now) -> Wanted:
+        return Wanted(unneeded="Nobody knows what to write.")
 
     def delivered(self, *, write_id, customer_id, now) -> None:
         return None

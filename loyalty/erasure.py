@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from aiqsync.accounts import audit
 from aiqsync.accounts.models import Account, User
 from integrations import suppression
-from integrations.services import e164, email_of, is_placeholder, lock_origins
+from integrations.services import e164, email_of, forget_writes, is_placeholder, lock_origins
 
 from . import addresses, consent, ledger
 from .models import NumberDecision, Persona
@@ -168,6 +168,7 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
             account_id=account_id, customer_ids=customers, sale_ids=receipts, known=own, names=names, region=region,
             now=now,
         )  # fmt: skip
+        forget_writes(account_id=account_id, subjects=[str(one) for _, one in people.values()])
         _pass_on_shared(cursor, account_id, rows)
         _forget_in_audit(cursor, account_id, rows, [str(one) for _, one in people.values()], own, names)
         for statement in _TAKEN_OUT:
@@ -427,6 +428,9 @@ RULES = (
            FROM loyalty_persona p JOIN (
                SELECT persona_id, 'redemption ' || id AS what FROM loyalty_redemption WHERE state = 'applied'
                UNION ALL SELECT persona_id, 'shortfall ' || id FROM loyalty_shortfall WHERE state = 'open'
+               UNION ALL SELECT s.id, 'write ' || o.id FROM integrations_outboundwrite o
+               JOIN loyalty_persona s ON s.account_id = o.account_id AND s.contact_id::text = o.subject
+               WHERE s.erased_at IS NOT NULL AND (o.state IN ('waiting', 'sending', 'failed') OR o.payload <> '{}')
            ) x ON x.persona_id = p.id WHERE p.erased_at IS NOT NULL""",
     ),
     (

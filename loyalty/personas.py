@@ -16,6 +16,7 @@ from aiqsync.accounts.models import User
 from integrations import suppression
 from integrations.services import e164, email_of, is_placeholder, lock_origins
 
+from . import outbound
 from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
 
 SLICE = 500  # personas enrolled in one transaction
@@ -230,6 +231,7 @@ def _enrol(
     fresh = [p for p in locked if p.member_from is None or p.member_from > from_date]
     if not fresh:
         return 0
+    joined = [p for p in fresh if p.member_from is None]
     Enrolment.objects.bulk_create(
         Enrolment(
             account_id=account_id,
@@ -245,6 +247,7 @@ def _enrol(
     Persona.objects.filter(pk__in=[p.pk for p in fresh]).update(member_from=from_date)
     for persona in fresh:
         persona.member_from = from_date
+    outbound.signed_up(account_id=account_id, people=joined, ground=ground, now=now)
     # Wallets are locked last, in persona order; earning does so (docs/decisions: lock order).
     from . import earning
 
@@ -350,3 +353,5 @@ def _take_over(persona: Persona, seen: dict[str, _Seen], names: tuple[str, str])
     persona.last_name = names[1] or persona.last_name
     if before != (persona.first_name, persona.last_name, persona.phone, persona.email):
         persona.save(update_fields=["first_name", "last_name", "phone", "email"])
+        if persona.is_member and not before[2] and not before[3]:
+            outbound.reachable(persona)

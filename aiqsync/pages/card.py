@@ -20,7 +20,7 @@ from integrations import docs, services
 from integrations.forms import SettingsForm
 from integrations.models import Credential, RefusedRow, SyncRun
 
-from . import till
+from . import till, writes
 from .connect import form_page, mapping_rows, places_of
 from .integrations import frame
 from .progress import activity, run_row, running, stamp, tells, trouble
@@ -72,6 +72,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
             runs=[run_row(run, told[run.stream_id], now) for run in runs],
             quiet_runs=quiet,
             all_runs=request.GET.get("runs") == "all",
+            writes=writes.section(standing, now=now),
             refused=[_refused_row(row, titles, now) for row in refused],
             refused_count=refused_count,
             refused_more=max(0, refused_count - REFUSED_SHOWN),

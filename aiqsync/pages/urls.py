@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, register_converter
 from aiqsync.accounts.roles import may
 from integrations import registry
 
-from . import card, connect, files, integrations, routes, till
+from . import card, connect, files, integrations, routes, till, writes
 
 
 class CardSlug:
@@ -63,6 +63,7 @@ def patterns(site) -> list[URLPattern]:
         page(one, card.page, "card", view, change),
         page(one + "progress", card.progress, "card-progress", view, change),
         page(one + "sync", card.sync_now, "card-sync", change, change),
+        page(one + "writes/<slug:verb>/", writes.act, "card-writes", change, change),
         page(one + "settings", card.save_settings, "card-settings", change, change),
         page(one + "rehearsal/", till.rehearsal, "card-rehearsal", view, change),
         page(one + "rehearsal/begin/", till.rehearse, "card-rehearse", change, change),

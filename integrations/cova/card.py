@@ -5,16 +5,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..kit.auth import PasswordGrant
-from ..kit.card import Card, Flag, Secret, Text, Verified
+from ..kit.card import Card, Secret, Text, Verified
 from ..kit.client import Client
 from ..kit.errors import BadCredentials, BadRow, NotFound
 from ..kit.limits import Limiter
 from ..kit.pages import iso, rows_in
 from ..kit.records import LocationRecord
+from ..kit.settings import market, pricing_group, skip_payment, sync_market, sync_personas
 from ..kit.streams import Context
 from ..kit.till import Till
 from . import mapping
 from .streams import Customers, Locations, PricingGroups, Sales
+from .writers import PushCustomer
 
 LIVE = "https://api.covasoft.net"
 TOKEN_HOST = "https://accounts.iqmetrix.net"  # the live gateway does not give tokens
@@ -216,18 +218,17 @@ CARD = Card(
         ),
     ),
     settings=(
-        Flag(
-            "skip_payment_method",
-            label="Skip importing payment method",
-            help="Do not fetch the payment method of sales where Cova's list leaves it blank.",
-            effect="Saves one call for each such sale and shortens the sync; their payment method stays "
-            "unknown and what was paid is taken from the lines.",
-        ),
+        market("Cova"),
+        pricing_group("Cova"),
+        skip_payment("Cova"),
+        sync_personas("Cova"),
+        sync_market("Cova"),
     ),
     base_url=LIVE,
     client=make_client,
     connect=connect,
     streams=(Locations, PricingGroups, Customers, Sales),
+    writers=(PushCustomer,),
     calls_per_minute=CALLS_PER_MINUTE,
     fee="Cova charges 15 USD per month for each connected location.",
     fee_cents_per_location=1500,
@@ -235,7 +236,7 @@ CARD = Card(
         "customers": "yes",
         "customer_type": "yes",
         "papers": "yes",
-        "customer_create": "Cova can; this version does not use it yet.",
+        "customer_create": "yes",
         "sales": "yes",
         "refunds": "yes",
         "payment_method": "yes",

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 
-from .errors import BadCredentials, NotFound, TryLater, UnexpectedAnswer
+from .errors import BadCredentials, NotFound, Rejected, TryLater, UnexpectedAnswer
 from .lanes import in_lane
 from .limits import Limiter, window_of
 from .pace import Pace
@@ -308,7 +308,10 @@ class Client:
                 after_s=retry_after_s(answer.headers),
                 detail=detail,
             )
-        raise UnexpectedAnswer(f"{self.vendor} did not accept our question (HTTP {status}).", detail=detail)
+        sentence = f"{self.vendor} did not accept our question (HTTP {status})."
+        if status in (400, 409, 422):
+            raise Rejected(sentence, status=status, said=_said(answer.body), detail=detail)
+        raise UnexpectedAnswer(sentence, detail=detail)
 
     def _decode(self, answer: Answer) -> Any:
         body = answer.body.strip()
@@ -320,6 +323,21 @@ class Client:
             return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise UnexpectedAnswer(f"{self.vendor} answered with something that is not JSON.") from None
+
+
+def _said(body: bytes) -> str:
+    """The vendor's sentence in a refusal's body: `message`, `Message` or `error.message`; "" when there is none."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    inner = document.get("error")
+    found = (
+        document.get("message") or document.get("Message") or (inner.get("message") if isinstance(inner, dict) else "")
+    )
+    return " ".join(found.split())[:200] if isinstance(found, str) else ""
 
 
 def _refuse(word: str) -> Any:

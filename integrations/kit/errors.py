@@ -38,6 +38,19 @@ class UnexpectedAnswer(VendorError):
     kind = "unexpected_answer"
 
 
+class Rejected(UnexpectedAnswer):
+    """The vendor understood and refuses (400, 409, 422): asked again it would refuse again.
+
+    `said` are the vendor's own words. They may hold what was asked, a person's name or number: for the page of whoever
+    may see that person, never for a log.
+    """
+
+    def __init__(self, message: str, *, status: int = 400, said: str = "", detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.status = status
+        self.said = said
+
+
 class Frozen(VendorError):
     """The merchant froze this source: no call is made, in either direction."""
 

@@ -1,6 +1,6 @@
 """A writer: how one thing is created at a vendor, without ever creating it twice.
 
-The outbox owns the order of work: look, create, save. A vendor's folder fills in the two small methods.
+The outbox owns the order of work: look, create, save. A vendor's folder fills in the small methods.
 """
 
 from collections.abc import Mapping
@@ -17,25 +17,29 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class WriteContext:
     """What a write may know besides its payload. `key` is the same at every try: a vendor with a unique external id
-    gets it."""
+    gets it. `asked_at`: when an earlier try asked for it and its answer was not heard."""
 
     now: datetime
     identity: str  # the vendor's company
     key: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the card's
     region: str = "US"
     location: str = ""  # external id of the shopper's favourite place, where it is known
+    asked_at: datetime | None = None
 
 
 class Writer:
-    """Base of all writers. Subclass, declare, write `find` and `create`.
+    """Base of all writers. Subclass, declare, write `find` and `create`; the other two where the vendor allows.
 
     `payload` of a customer: first_name, last_name, phone (E.164), email, birth_date (ISO), street, city, state,
-    postal_code, country, do_not_contact, and what the shopper consented to (sms, email: true or false).
+    postal_code, country, do_not_contact, what the shopper consented to (sms, email_consent: true or false), and
+    `shared`: those of "phone" and "email" that several people bear: only with the same name it is the same person.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    setting: ClassVar[str] = "sync_personas"  # the card's switch that must be on; "" is always
+    after: ClassVar[tuple[str, ...]] = ("customers",)  # streams that must have been read once: who is there is known
 
     @staticmethod
     def find(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
@@ -47,3 +51,18 @@ class Writer:
         """Create it and give it back as the vendor has it. `BadRow`: the vendor will never take it; the reason is for
         the merchant. What the client raises goes on."""
         raise NotImplementedError
+
+    @staticmethod
+    def find_own(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
+        """What an earlier try of this very write made, by what only that can have; "" when there is none."""
+        return ""
+
+    @staticmethod
+    def read(client: "Client", external_id: str, context: WriteContext) -> CustomerRecord | None:
+        """One record as the vendor has it; None where the next sync is left to bring it."""
+        return None
+
+
+def shared(payload: Mapping[str, Any], kind: str) -> bool:
+    """Whether a phone or an e-mail of the payload identifies nobody by itself."""
+    return kind in (payload.get("shared") or ())

@@ -71,7 +71,8 @@ class OutboundWrite(TenantModel):
     """Something to be written to the POS, saved beside the change that caused it and sent afterwards.
 
     `subject` is what it is about (a persona's contact id): writes of one subject go out in the order they were saved.
-    `payload` is personal data and is emptied when the write has ended.
+    What to write is asked for when it goes out; `payload` keeps it from then until its answer is saved, for an answer
+    that was lost is looked for by what was sent. It is personal data and is emptied when the write has ended.
     """
 
     origin = TenantKey(Origin, related_name="writes")
@@ -98,7 +99,10 @@ class OutboundWrite(TenantModel):
             tenant_parent("outboundwrite"),
         ]
         indexes = [
-            models.Index(fields=["next_try_at"], name="write_due", condition=Q(state__in=["waiting", "sending"])),
+            # While it is being sent `next_try_at` is its lease's end: one look finds what is due and what was left.
+            models.Index(
+                fields=["origin", "next_try_at"], name="write_next", condition=Q(state__in=["waiting", "sending"])
+            ),
             models.Index(
                 fields=["origin", "subject", "id"],
                 name="write_order",

@@ -76,6 +76,10 @@ class Credential(TenantModel):
     connected_at = models.DateTimeField(null=True)
     secrets_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
+    # The outbox to this vendor: no write goes out before this moment, because of that.
+    writes_after = models.DateTimeField(null=True)
+    writes_failed = models.PositiveIntegerField(default=0)
+    writes_message = models.TextField(blank=True)
 
     class Meta:
         constraints = [

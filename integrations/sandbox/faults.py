@@ -1,4 +1,6 @@
-"""Faults on demand: the next n calls under a path fail in a named way.
+"""Faults on demand: the next n calls under a path (of one method, if that is named) fail in a named way.
+
+A time-out after the call acted is `slow` with more seconds than the caller waits.
 
 Kinds that every vendor has are made here; kinds about log-in and permissions (`bad_password`,
 `temporary_password`, `no_permission`) and the words of a 429 or 500 are the vendor's own.
@@ -50,6 +52,7 @@ class Fault:
     times: int = 1
     seconds: float | None = None
     location: str = ELSEWHERE
+    method: str = ""  # only calls of this one; "" is all
 
     def row(self) -> dict[str, Any]:
         return {"match": self.match, "kind": self.kind, "times": self.times}
@@ -80,6 +83,7 @@ class Faults:
             times=times,
             seconds=None if seconds is None else float(seconds),
             location=str(asked.get("location", ELSEWHERE)),
+            method=str(asked.get("method", "")).upper(),
         )
         self.active.append(fault)
         return fault
@@ -91,6 +95,8 @@ class Faults:
         path = request.path.lower()
         for fault in self.active:
             ours = fault.kind not in VENDOR
+            if fault.method not in ("", request.method):
+                continue
             if (path.startswith(fault.match) if ours else applies(fault, request)) and fault.times != 0:
                 if fault.times > 0:
                     fault.times -= 1

@@ -13,7 +13,7 @@ are the same for every vendor:
 | POST edit | customer_id and fields | the customer |
 | POST trade | count | the new sales |
 | POST expire | | log-in tokens handed out so far stop working |
-| POST faults | match, kind, times, seconds, location; or `{"clear": true}` | the faults in force |
+| POST faults | match, kind, times, seconds, location, method; or `{"clear": true}` | the faults in force |
 | POST till | action, phone, ... (see `till.py`; by hand: the vendor's own) | what our API said |
 | GET calls?since= | a sequence number (later ones) or an ISO time | rows of seq, at, method, path, query, status |
 | GET state?rows=1 | | per stream count and sha256, with rows=1 the lines behind it |

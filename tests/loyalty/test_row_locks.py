@@ -19,8 +19,8 @@ from django.utils import timezone
 from aiqsync.accounts import members
 from aiqsync.accounts.models import ApiKey, Membership
 from aiqsync.accounts.tenancy import acting_in
-from integrations import services
-from integrations.models import Connection, Credential, Origin, StreamState, SyncRun
+from integrations import outbox, services
+from integrations.models import Connection, Credential, Origin, OutboundWrite, StreamState, SyncRun
 from loyalty import (
     audiences,
     changes,
@@ -265,6 +265,19 @@ def two_senders(cut):
     return wrong([second.answer()], messages=(len(set(claimed)), 2), waited=(second.waited, False))
 
 
+def two_dispatchers_of_writes(cut):
+    """Each write is claimed by one of them, and neither waits."""
+    account = make_account()
+    origin = Origin.unscoped.create(account=account, platform="cova", identity="1")
+    services.enqueue_writes(
+        account_id=account.pk, origin_id=origin.pk, writer="customer", subjects={"a": "a", "b": "b"}, now=NOW
+    )
+    first, second = (lambda token=token: outbox._claim(origin.pk, ["customer"], token) for token in ("first", "second"))
+    second = overlap(first, second, cut=cut)
+    tokens = set(OutboundWrite.unscoped.values_list("token", flat=True))
+    return wrong([second.answer()], tokens=(tokens, {"first"}), waited=(second.waited, False))
+
+
 def _stop_while_it_goes_out(purpose, known, cut):
     """STOP comes while the carrier takes a message: it is answered after that one is out, and never before."""
     account = make_account()
@@ -461,6 +474,7 @@ def what_is_due_while_a_till_redeems(cut):
 # Function: its races, and the tables whose lock is cut. Two tables: either lock is enough while there is a row to hold.
 LOCKS = {
     "aiqsync.accounts.members._lock": ([two_owners_demote_each_other], ["accounts_account"]),
+    "integrations.outbox._claim": ([two_dispatchers_of_writes], ["integrations_outboundwrite"]),
     "integrations.services.dispatch_due": (
         [two_dispatchers_of_what_is_due, two_dispatchers_of_what_was_lost],
         ["integrations_streamstate", "integrations_syncrun"],

@@ -45,6 +45,7 @@ class Command(BaseCommand):
         while not stop.is_set():
             _do("syncs that are due", lambda: services.dispatch_due(enqueue=tasks.enqueue))
             _do("files that wait", lambda: uploads.dispatch_due(enqueue=tasks.enqueue_upload))
+            _do("writes that are due", lambda: services.dispatch_writes(enqueue=tasks.enqueue_writes))
             _do("messages that are due", lambda: messages.deliver_due(now=timezone.now()))
             _do("jobs that were left", lambda: jobs.dispatch_due(enqueue=tasks.enqueue_job))
             stop.wait(options["interval"])

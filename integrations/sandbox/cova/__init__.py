@@ -19,7 +19,8 @@ points summary always tells what a customer has left from it.
 
 Switches of the seed: customers, sales (invoices, refunds included), locations, seed, days, blank_payments, rate
 (absent: as it was, at first the vendor's own; 0 off), own_points (false), long_ranges (true: a range over 31 days
-answers 500).
+answers 500), search_lag_s (0: for so many seconds both searches do not know a customer that was created [INF]; lists,
+the feed of changes and single records do).
 """
 
 import gc
@@ -73,6 +74,7 @@ class Cova:
         self.rng = Random(0)
         self.plan = Plan()
         self.own_points, self.long_ranges = False, True
+        self.search_lag_s = 0.0
         self.router = Router()
         for part in (Company(self), Crm(self), Reports(self)):
             part.routes(self.router)
@@ -169,6 +171,7 @@ class Cova:
             raise ValueError("rate is a whole number from 0")
         own_points = bool(asked.pop("own_points", False))
         long_ranges = bool(asked.pop("long_ranges", True))
+        self.search_lag_s = float(asked.pop("search_lag_s", 0))
         plan = Plan(**asked)
         with _gc_lock:  # hundreds of thousands of new objects, none of them garbage: collecting costs a third
             was = gc.isenabled()

@@ -9,6 +9,7 @@ group and on an unknown field name in a body (a misspelt one must not pass unsee
 import bisect
 import re
 import time
+from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,7 @@ class Crm:
             matches = self._matching(criterion)
             ids = {customer.id for customer in matches}
             found = matches if found is None else [customer for customer in found if customer.id in ids]
-        rows = b",".join(customer.full for customer in found or ())
+        rows = b",".join(customer.full for customer in self._known_to_search(found or ()))
         return Response(200, b'{"Id":0,"Criteria":' + dump(criteria) + b',"Results":[' + rows + b"]}")
 
     def _matching(self, criterion: dict[str, Any]) -> list[Customer]:
@@ -169,6 +170,10 @@ class Crm:
             if any(test(text, value) for text in _searched(customer, str(field)))
         ]
 
+    def _known_to_search(self, found: Iterable[Customer]) -> list[Customer]:
+        until = int((time.time() - self.vendor.search_lag_s) * 1000)
+        return [customer for customer in found if customer.created <= until]
+
     def search_one(self, call: Call) -> Response:
         wanted = _CRITERIA.match(call.query.get("$filter", ""))
         if wanted is None:
@@ -180,7 +185,8 @@ class Crm:
         for identity in self.vendor.register.ids:
             customer = self.vendor.register.by_id[identity]
             texts = _texts(customer)
-            if sought in texts if wanted["part"] is None else any(sought in text for text in texts):
+            matches = sought in texts if wanted["part"] is None else any(sought in text for text in texts)
+            if matches and self._known_to_search([customer]):
                 found.append(customer.full[:-1] + b',"Criteria":' + dump(value) + b"}")
         return call.rows(found[skip : skip + top], skip=skip, top=top, more=len(found) > skip + top)
 
