@@ -458,7 +458,7 @@ def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:
             )
     except OperationalError as error:
         if inside_a_page and isinstance(error.__cause__, LockNotAvailable):
-            raise LandAgain from error
+            raise LandAgain(account_id=account_id) from error
         raise
 
 

@@ -6,4 +6,5 @@ class LoyaltyConfig(AppConfig):
     verbose_name = "Loyalty"
 
     def ready(self) -> None:
-        from . import changes, switches  # noqa: F401  (register their kinds of jobs; switches, by setting)
+        # They register their kinds of jobs, and the settings that act on people.
+        from . import ask_after, changes, enrol_after, switches  # noqa: F401

@@ -47,7 +47,8 @@ class LostLease(Exception):
 class Work:
     """What a step is given, and what it says. A handler sets `cursor`, adds to `done` and `result`, says `finished`.
 
-    `budget_s` is what is left of the slice; a step that could take longer does less.
+    `budget_s` is what is left of the slice; a step that could take longer does less. One that has done what may be
+    done for now says `wait_until`: the job is queued, and handed out again then.
     """
 
     job_id: int
@@ -61,6 +62,7 @@ class Work:
     now: datetime
     budget_s: float
     finished: bool = False
+    wait_until: datetime | None = None  # the next step is not before that
 
 
 Handler = Callable[[Work], None]
@@ -198,9 +200,9 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(job.account_id):
-            while not (finished := _step(job, token, deadline)) and time.monotonic() < deadline:
+            while not (rests := _step(job, token, deadline)) and time.monotonic() < deadline:
                 pass
-        if finished:
+        if rests:
             return False
         Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
             state=JobState.QUEUED, queued_at=Now(), token="", lease_until=None, attempts=0
@@ -224,7 +226,7 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
 
 
 def _step(job: Job, token: str, deadline: float) -> bool:
-    """One step, its cursor and the proof that the job is still ours: all of it or none."""
+    """One step, its cursor and the proof that the job is still ours: all of it or none. True: done, or it waits."""
     for attempt in range(4):
         work = Work(
             job_id=job.pk, account_id=job.account_id, args=dict(job.args), user=job.user, cursor=dict(job.cursor),
@@ -241,13 +243,16 @@ def _step(job: Job, token: str, deadline: float) -> bool:
             if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
                 raise
     job.cursor, job.done, job.total, job.result, job.attempts = work.cursor, work.done, work.total, work.result, 0
-    return work.finished
+    return work.finished or work.wait_until is not None
 
 
 def _keep(work: Work, token: str) -> None:
     changes: dict[str, Any] = {"lease_until": Now() + timedelta(seconds=settings.SYNC_LEASE_S)}
     if work.finished:
         changes = {"state": JobState.DONE, "finished_at": Now(), "lease_until": None, "token": ""}
+    elif work.wait_until:  # the dispatcher hands out what was queued a lease ago
+        queued_at = work.wait_until - timedelta(seconds=settings.SYNC_LEASE_S)
+        changes = {"state": JobState.QUEUED, "queued_at": queued_at, "lease_until": None, "token": ""}
     ours = Job.unscoped.filter(pk=work.job_id, token=token, state=JobState.RUNNING).update(
         cursor=work.cursor, done=work.done, total=work.total, result=work.result, attempts=0, **changes
     )

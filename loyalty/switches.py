@@ -12,21 +12,24 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db import connection
+
 from aiqsync.accounts import audit
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import ChangeState, SettingChange
+from integrations.models import OPEN_CHANGE, ChangeState, SettingChange
 
 from . import jobs
 from .jobs import Enqueue, GiveUp, Work
-from .models import Job, JobState, Programme
+from .models import Ground, Job, JobState, Programme
 
 SAMPLE = 10
+GROUNDS = {"enrol_after": Ground.BOUGHT, "sms_optin_after": Ground.TEXT}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of each shopper in the sample. `kind`: "points" (as they are), "change" (with its sign) or "text"."""
+    """A figure of each shopper in the sample. `kind`: points (as they are), change (with its sign), number, text."""
 
     key: str
     label: str
@@ -221,6 +224,41 @@ def _switch(work: Work) -> None:
             act="setting.applied", target=_title(change), user=work.user,
             detail={"change": change.pk} | _figures(work.result),
         )  # fmt: skip
+
+
+# What is known about it
+
+
+def open_changes(connection_id: int) -> list[SettingChange]:
+    """The card's changes that wait, run or stand still, oldest first."""
+    found = SettingChange.unscoped.filter(connection=connection_id, state__in=OPEN_CHANGE)
+    return list(found.select_related("made_by", "confirmed_by").order_by("id"))
+
+
+def only_ground(*, account_id: int, setting: str) -> int:
+    """How many are members by nothing but this setting (of any card)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM (
+                   SELECT coalesce(p.merged_into_id, p.id) FROM loyalty_enrolment e
+                   JOIN loyalty_persona p ON p.id = e.persona_id
+                   WHERE e.account_id = %s AND p.erased_at IS NULL
+                   GROUP BY 1 HAVING bool_and(e.ground = %s)) members""",
+            [account_id, GROUNDS[setting]],
+        )
+        return cursor.fetchone()[0]
+
+
+def before_clearing(*, account_id: int, setting: str) -> str:
+    """What to know before the day is cleared or moved later; "" when it concerns nobody."""
+    if setting not in GROUNDS or not (count := only_ground(account_id=account_id, setting=setting)):
+        return ""
+    how = "by purchases since the day" if setting == "enrol_after" else "by answering the text"
+    are = "shopper is a member" if count == 1 else "shoppers are members"
+    return (
+        f"{count:,} {are} only by this setting, {how}, and never signed up. Moving or clearing the day ends no "
+        "membership and takes no points."
+    )
 
 
 # Sums
