@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  # deliveries in a row that saved nothing: then the job is given up, with a sentence
 KEEP_DAYS = 90
+_SOON = timedelta(minutes=2)  # not worth telling anybody
 LIVE = (JobState.QUEUED, JobState.RUNNING)
 Enqueue = Callable[[int], None]
 
@@ -145,6 +146,12 @@ def resume(*, job_id: int, now: datetime, enqueue: Enqueue | None = None) -> boo
         if again and enqueue:
             enqueue(job_id)
     return bool(again)
+
+
+def waits_until(job: Job, *, now: datetime) -> datetime | None:
+    """When a job that said `wait_until` goes on; None when it does not wait."""
+    moment = job.queued_at + timedelta(seconds=settings.SYNC_LEASE_S)
+    return moment if job.state == JobState.QUEUED and job.started_at and moment > now + _SOON else None
 
 
 def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> int:
