@@ -20,6 +20,7 @@ from .kit.card import Card
 from .kit.interplay import Facts, Verdict, judge
 from .kit.settings import Setting
 from .models import (
+    OPEN_CHANGE,
     ChangeState,
     Connection,
     Credential,
@@ -227,8 +228,10 @@ def save_settings(
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
         for change in SettingChange.unscoped.filter(
-            connection=connection, setting__in=dropped, state__in=WAITING_CHANGE
-        ):
+            connection=connection, setting__in=dropped, state__in=OPEN_CHANGE
+        ).order_by("id"):
+            # Nobody is reached by a setting that does not hold: what runs ends, what stood still cannot be resumed.
+            halt(change=change, now=now)
             dismiss(change=change, now=now)
     return saved
 

@@ -8,7 +8,7 @@ from aiqsync.accounts.models import AuditLine
 from integrations import registry, services
 from integrations.kit import settings as kit
 from integrations.models import Connection, Credential, SettingChange
-from loyalty import jobs
+from loyalty import earning, jobs
 from loyalty.models import Enrolment, Job, Persona, Wallet
 from tests.records import customer
 
@@ -79,6 +79,10 @@ class Shop(World):
             Enrolment.unscoped.filter(persona=self.people[name]).order_by("id").values_list("ground", flat=True)
         )
 
-    def acts(self, *names: str) -> list[tuple[str, Any]]:
+    @property
+    def stale(self) -> int:
+        return earning.out_of_date(account_id=self.account.pk)
+
+    def acts(self) -> list[tuple[str, Any]]:
         lines = AuditLine.unscoped.filter(account=self.account, act__startswith="setting.").order_by("id")
         return list(lines.values_list("act", "user"))

@@ -266,6 +266,21 @@ def test_confirmed_twice_and_too_late(shop):
     assert not services.dismiss(change=change, now=shop.now)
 
 
+@pytest.mark.parametrize("verb", [services.halt, lambda **_: None], ids=["stopped", "running"])
+def test_cleared_while_it_is_applied_reaches_nobody_else(shop, small_steps, verb):
+    change = shop.counted("enrol_after", shop.date(-45))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    jobs.run_slice(job.pk, slice_s=0)
+    verb(change=change, now=shop.now)
+    services.save_settings(connection=shop.connection, given={"enrol_after": ""}, now=shop.now)
+    shop.work()
+    assert not services.go_on(change=change, now=shop.now)
+    change.refresh_from_db()
+    assert change.state == ChangeState.DISMISSED
+    assert Enrolment.unscoped.filter(ground="bought").count() == 1
+
+
 def test_dismissed_while_it_is_counted(shop, small_steps):
     change = shop.propose("enrol_after", shop.date(-45))
     job = Job.unscoped.get(kind=f"preview:{change.pk}")
