@@ -204,7 +204,8 @@ def save_settings(
     """Store the card's settings. Raises `Problems` by name when one cannot be, or two do not go together.
 
     A setting that acts on people is not stored but proposed: a `SettingChange` that is counted and waits for a word.
-    Turning one off or clearing it acts on nobody and holds at once.
+    Turning one off acts on nobody and holds at once; but clearing a day that made members is proposed too, and says how
+    many have no other ground.
     """
     card = registry.get(connection.card)
     values = read_settings(card, given)
@@ -221,7 +222,7 @@ def save_settings(
             if name == "frozen":
                 _set_frozen(connection=connection, credential=None, on=value, now=now)
                 saved.changed[name] = value
-            elif declared[name].people and value:
+            elif declared[name].people and (value or declared[name].asks_before_clearing):
                 saved.proposed[name] = _propose(connection, declared[name], before[name], value, now, user).pk
             else:
                 saved.changed[name] = value

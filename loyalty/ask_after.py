@@ -119,6 +119,8 @@ class AskAfter(Switch):
     )
 
     def count(self, work: Work, change: SettingChange) -> None:
+        if not change.after:
+            return switches.count_clearing(work, change)
         since = _since(change)
         cutoff = work.now - ASK_AGAIN_AFTER
         if work.total is None:
@@ -149,10 +151,13 @@ class AskAfter(Switch):
             work.result["notes"] = _notes(work)
 
     def confirmed(self, change: SettingChange, now: datetime) -> None:
-        if not messages.can_ask(SMS):
+        if change.after and not messages.can_ask(SMS):
             raise services.Refused(NO_CARRIER, field=change.setting)
 
     def apply(self, work: Work, change: SettingChange) -> None:
+        if not change.after:
+            work.finished = True
+            return
         since = _since(change)
         # This change asks everybody once, however long it stood still.
         cutoff = min(change.confirmed_at or work.now, work.now - ASK_AGAIN_AFTER)
@@ -161,6 +166,8 @@ class AskAfter(Switch):
         ask_batch(work, since, cutoff=cutoff, user=work.user)
 
     def outcome(self, change: SettingChange) -> str:
+        if not change.after:
+            return "The day was cleared: purchases bring no question any more. Who is a member stays one."
         texts = change.applied.get("texts", 0)
         if not texts:
             return "Nobody had to be asked."
@@ -231,10 +238,10 @@ def _notes(work: Work) -> list[str]:
         notes.append(f"Carriers count it as {parts} parts: {parts * texts:,} in all.")
     if texts:
         minutes = max(1, round((texts - 1) // BATCH * PAUSE.total_seconds() / 60))
-        span = f"about {minutes} minutes" if minutes < 120 else f"about {minutes // 60} hours"
+        span = f"about {minutes} minute{'s' * (minutes > 1)}" if minutes < 120 else f"about {minutes // 60} hours"
         notes.append(
             f"They go out {BATCH} at a time, between 8 in the morning and 9 in the evening where the shopper's store is"
-            + (f": {span} of that." if texts > BATCH else ".")
+            + (f"; that takes {span}." if texts > BATCH else ".")
         )
     if not messages.is_carried(SMS):
         notes.append(

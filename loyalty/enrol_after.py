@@ -29,6 +29,8 @@ class EnrolAfter(Switch):
     by_programme = True
 
     def count(self, work: Work, change: SettingChange) -> None:
+        if not change.after:
+            return switches.count_clearing(work, change)
         day, since = _since(change)
         current = rules.of(work.account_id)
         if work.total is None:
@@ -67,6 +69,9 @@ class EnrolAfter(Switch):
         """Under the locks of the origins, as any enrolment: a page is landed before, and its sales are paid by this
         step, or begins after and finds a member."""
         lock_origins(account_id=work.account_id)
+        if not change.after:
+            work.finished = True
+            return
         day, since = _since(change)
         if work.total is None:
             work.total = bought.how_many(work.account_id, since)[0]
@@ -79,6 +84,8 @@ class EnrolAfter(Switch):
         add(work, shoppers=enrolled, points=_posted(work.account_id, ids, work.now))
 
     def outcome(self, change: SettingChange) -> str:
+        if not change.after:
+            return "The day was cleared: purchases make nobody a member any more. Who is one stays one."
         done = change.applied.get("shoppers", 0)
         points = Decimal(change.applied.get("points", "0"))
         if not done:

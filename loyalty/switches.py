@@ -261,6 +261,16 @@ def before_clearing(*, account_id: int, setting: str) -> str:
     )
 
 
+def count_clearing(work: Work, change: SettingChange) -> None:
+    """The whole counting of a day that is cleared: nobody is touched; who came by it is told."""
+    stay = before_clearing(account_id=work.account_id, setting=change.setting)
+    work.total, work.finished = 0, True
+    work.result |= {
+        "shoppers": 0, "points": "0", "texts": 0,
+        "notes": [stay or "Nobody is a member only by this setting. Clearing the day ends no membership."],
+    }  # fmt: skip
+
+
 # Sums
 
 

@@ -152,7 +152,9 @@ def test_a_day_moved_earlier_counts_the_difference(shop):
     assert any(note.startswith("3 shoppers are members only by this setting") for note in again.counted["notes"])
     services.dismiss(change=again, now=shop.now)
     assert "3 shoppers" in switches.before_clearing(account_id=shop.account.pk, setting="enrol_after")
-    services.save_settings(connection=shop.connection, given={"enrol_after": ""}, now=shop.now)
+    clearing = shop.counted("enrol_after", "")
+    assert clearing.counted["shoppers"] == 0 and clearing.counted["notes"][0].startswith("3 shoppers")
+    assert "The day was cleared" in switches.of(clearing).outcome(shop.confirm(clearing))
     shop.buy("quy", "q1", -1)
     assert not shop.persona("quy").is_member and shop.persona("ned").is_member
 
@@ -266,18 +268,16 @@ def test_confirmed_twice_and_too_late(shop):
     assert not services.dismiss(change=change, now=shop.now)
 
 
-@pytest.mark.parametrize("verb", [services.halt, lambda **_: None], ids=["stopped", "running"])
-def test_cleared_while_it_is_applied_reaches_nobody_else(shop, small_steps, verb):
+def test_cleared_while_it_is_applied(shop, small_steps):
+    """It has to be stopped first; and what stood still cannot be resumed once the clearing is proposed."""
     change = shop.counted("enrol_after", shop.date(-45))
     services.confirm(change=change, user=shop.user, now=shop.now)
-    job = Job.unscoped.get(kind=f"switch:{change.pk}")
-    jobs.run_slice(job.pk, slice_s=0)
-    verb(change=change, now=shop.now)
-    services.save_settings(connection=shop.connection, given={"enrol_after": ""}, now=shop.now)
-    shop.work()
-    assert not services.go_on(change=change, now=shop.now)
-    change.refresh_from_db()
-    assert change.state == ChangeState.DISMISSED
+    jobs.run_slice(Job.unscoped.get(kind=f"switch:{change.pk}").pk, slice_s=0)
+    with pytest.raises(services.Problems, match="Stop it first"):
+        shop.propose("enrol_after", "")
+    services.halt(change=change, now=shop.now)
+    cleared = shop.put_on("enrol_after", "")
+    assert cleared.state == ChangeState.APPLIED and not services.go_on(change=change, now=shop.now)
     assert Enrolment.unscoped.filter(ground="bought").count() == 1
 
 
@@ -545,7 +545,11 @@ def test_without_a_carrier_in_production_nothing_is_asked(shop, awake, settings)
 def test_turned_off_meanwhile_asks_nobody(shop, awake):
     shop.put_on("sms_optin_after", shop.date(-5))
     shop.buy("quy", "q1", -1)
-    services.save_settings(connection=shop.connection, given={"sms_optin_after": ""}, now=shop.now)
+    change = shop.propose("sms_optin_after", "")
+    shop.work("preview:")
+    change.refresh_from_db()
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    shop.work("switch:")
     shop.work("ask:")
     assert not texts()
     assert Job.unscoped.get(kind__startswith="ask:").state == "done"

@@ -81,7 +81,13 @@ if (part) {
     if (!part.querySelector("[data-live]")) return;
     try {
       const answer = await fetch(part.dataset.poll, { headers: { "X-Requested-With": "fetch" } });
-      if (answer.ok && !answer.redirected) part.innerHTML = await answer.text();
+      if (answer.ok && !answer.redirected) {
+        const text = await answer.text();
+        const stops = () => [...part.querySelectorAll("a[href], button")];
+        const at = stops().indexOf(document.activeElement);
+        part.innerHTML = text;
+        if (at >= 0) stops()[at]?.focus({ preventScroll: true }); // whoever is on a button stays on it
+      }
     } catch { /* the next look finds it */ }
     setTimeout(look, 1500);
   };
