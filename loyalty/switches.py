@@ -98,10 +98,11 @@ def preview(*, change_id: int, now: datetime, enqueue: Enqueue | None = None) ->
     """Begin to count a change (state counting), or count it again."""
     change = _get(change_id)
     with acting_in(change.account_id):
-        audit.record(
-            act="setting.proposed", target=_title(change), user=change.made_by,
-            detail={"change": change.pk, "before": change.before, "after": change.after},
-        )  # fmt: skip
+        if not _jobs(change).exists():  # counting again is whoever asks for it to note
+            audit.record(
+                act="setting.proposed", target=_title(change), user=change.made_by,
+                detail={"change": change.pk, "before": change.before, "after": change.after},
+            )  # fmt: skip
         _start("preview", change, change.made_by, now, enqueue)
 
 
