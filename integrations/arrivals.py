@@ -103,11 +103,17 @@ def arrive_safely(
 
 def in_one_go(work):
     """Run `work` in a transaction, again when two waited for each other or people were merged meanwhile."""
+    from .services import lock_origins  # it stands above this module
+
+    of_account: int | None = None
     for attempt in range(TRIES):
         try:
             with transaction.atomic():
+                if of_account is not None:
+                    lock_origins(account_id=of_account)
                 return work()
         except LandAgain as again:
+            of_account = again.account_id or of_account
             if attempt == TRIES - 1:
                 raise TryLater("Too many others were writing at the same moment.", after_s=5) from again
         except (OperationalError, DeadlockDetected, SerializationFailure) as error:

@@ -20,6 +20,7 @@ from .kit.card import Card
 from .kit.interplay import Facts, Verdict, judge
 from .kit.settings import Setting
 from .models import (
+    OPEN_CHANGE,
     ChangeState,
     Connection,
     Credential,
@@ -203,7 +204,8 @@ def save_settings(
     """Store the card's settings. Raises `Problems` by name when one cannot be, or two do not go together.
 
     A setting that acts on people is not stored but proposed: a `SettingChange` that is counted and waits for a word.
-    Turning one off or clearing it acts on nobody and holds at once.
+    Turning one off acts on nobody and holds at once; but clearing a day that made members is proposed too, and says how
+    many have no other ground.
     """
     card = registry.get(connection.card)
     values = read_settings(card, given)
@@ -220,15 +222,17 @@ def save_settings(
             if name == "frozen":
                 _set_frozen(connection=connection, credential=None, on=value, now=now)
                 saved.changed[name] = value
-            elif declared[name].people and value:
+            elif declared[name].people and (value or declared[name].asks_before_clearing):
                 saved.proposed[name] = _propose(connection, declared[name], before[name], value, now, user).pk
             else:
                 saved.changed[name] = value
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
         for change in SettingChange.unscoped.filter(
-            connection=connection, setting__in=dropped, state__in=WAITING_CHANGE
-        ):
+            connection=connection, setting__in=dropped, state__in=OPEN_CHANGE
+        ).order_by("id"):
+            # Nobody is reached by a setting that does not hold: what runs ends, what stood still cannot be resumed.
+            halt(change=change, now=now)
             dismiss(change=change, now=now)
     return saved
 
@@ -335,14 +339,61 @@ def halt(*, change: SettingChange, now: datetime) -> bool:
 
 
 def go_on(*, change: SettingChange, now: datetime) -> bool:
-    """Resume what was stopped or failed."""
+    """Resume what was stopped or failed: the applying, or the counting of what nobody has confirmed yet."""
     with transaction.atomic():
-        again = SettingChange.unscoped.filter(pk=change.pk, state__in=(ChangeState.STOPPED, ChangeState.FAILED)).update(
-            state=ChangeState.APPLYING, message=""
-        )
+        rows = SettingChange.unscoped.filter(pk=change.pk, state__in=(ChangeState.STOPPED, ChangeState.FAILED))
+        again = rows.filter(confirmed_at__isnull=False).update(state=ChangeState.APPLYING, message="")
+        again = again or rows.filter(confirmed_at=None).update(state=ChangeState.COUNTING, message="")
         if again:
             sink().resume(change_id=change.pk, now=now)
     return bool(again)
+
+
+def recount(*, change: SettingChange, now: datetime) -> bool:
+    """Count again what waits for a word, or what could not be counted. False: it is being counted, or is over."""
+    with transaction.atomic():
+        again = SettingChange.unscoped.filter(
+            pk=change.pk, confirmed_at=None, state__in=(ChangeState.COUNTED, ChangeState.FAILED)
+        ).update(state=ChangeState.COUNTING, counted={}, sample=[], message="")
+        if again:
+            sink().preview(change_id=change.pk, now=now)
+    return bool(again)
+
+
+# What whoever counts and applies notes down
+
+
+def note_counted(*, change_id: int, counted: dict[str, Any], sample: list[Any]) -> bool:
+    """The figures are there: it waits for a word. False: it was dismissed meanwhile."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state=ChangeState.COUNTING).update(
+            state=ChangeState.COUNTED, counted=counted, sample=sample
+        )
+    )
+
+
+def note_applied(*, change_id: int, applied: dict[str, Any], now: datetime) -> bool:
+    """Everybody was reached. False: it was stopped meanwhile."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state=ChangeState.APPLYING).update(
+            state=ChangeState.APPLIED, applied=applied, applied_at=now
+        )
+    )
+
+
+def note_failed(*, change_id: int, message: str) -> bool:
+    """It was given up, with a sentence; it can be resumed or dismissed."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state__in=(ChangeState.COUNTING, ChangeState.APPLYING)).update(
+            state=ChangeState.FAILED, message=message
+        )
+    )
+
+
+def origins_of(*, connection_id: int) -> list[int]:
+    """The origins that a card reads now: those of its credentials in use, in the order of their ids."""
+    found = Credential.unscoped.filter(connection=connection_id, state__in=LIVE).exclude(origin=None)
+    return sorted(set(found.values_list("origin", flat=True)))
 
 
 # Freezing

@@ -28,7 +28,12 @@ from .card_settings import (
     halt,
     judged,
     mirroring,
+    note_applied,
+    note_counted,
+    note_failed,
     origin_of,
+    origins_of,
+    recount,
     save_credential_settings,
     save_settings,
     settings_of,
@@ -81,9 +86,10 @@ __all__ = [
     "credential_settings", "deliver_due", "disconnect", "dismiss", "dispatch_due", "dispatch_writes", "e164",
     "effective", "email_of", "enqueue_run", "enqueue_write", "enqueue_writes", "facts_of", "forget_writes",
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
-    "lock_origins", "mirroring", "never_brought", "nudge_writes", "origin_of", "read_past", "receive",
-    "reconnect", "retry_writes", "run_slice", "run_writes", "save_credential", "save_credential_settings",
-    "save_settings", "settings_of", "sync_now", "traffic", "unfreeze", "writes_of",
+    "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
+    "origin_of", "origins_of", "read_past", "receive", "reconnect", "recount", "retry_writes", "run_slice",
+    "run_writes", "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now",
+    "traffic", "unfreeze", "writes_of",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -478,7 +484,7 @@ def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:
             )
     except OperationalError as error:
         if inside_a_page and isinstance(error.__cause__, LockNotAvailable):
-            raise LandAgain from error
+            raise LandAgain(account_id=account_id) from error
         raise
 
 

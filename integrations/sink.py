@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 
 class LandAgain(Exception):
-    """The page met another transaction on the way: roll back and land it again."""
+    """The page met another transaction on the way: roll back and land it again.
+
+    `account_id`: it needs all origins of the account. The next try waits for them before it begins, so that two pages
+    that need each other's do not turn each other away for ever.
+    """
+
+    def __init__(self, *said: object, account_id: int | None = None) -> None:
+        super().__init__(*said)
+        self.account_id = account_id
 
 
 @dataclass(frozen=True)

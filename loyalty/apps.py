@@ -6,4 +6,5 @@ class LoyaltyConfig(AppConfig):
     verbose_name = "Loyalty"
 
     def ready(self) -> None:
-        from . import changes  # noqa: F401  (registers its kinds of jobs)
+        # They register their kinds of jobs, and the settings that act on people.
+        from . import ask_after, changes, enrol_after, switches  # noqa: F401

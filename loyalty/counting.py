@@ -7,9 +7,9 @@ posts. What is due before anybody asks is left out on both sides.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -206,14 +206,24 @@ class Counted:
 
 
 def count(
-    *, account_id: int, persona_ids: Sequence[int], rules: Rules, rewrites_expiry: bool, now: datetime, into: Counted
+    *,
+    account_id: int,
+    persona_ids: Sequence[int],
+    rules: Rules,
+    rewrites_expiry: bool,
+    now: datetime,
+    into: Counted,
+    joining: Mapping[int, date] | None = None,
 ) -> None:
-    """Add what these rules would make of these personas. Nothing is written."""
+    """Add what these rules would make of these personas. Nothing is written.
+
+    `joining`: what enrolling them from that day would post, which brings no gifts of audiences by itself.
+    """
     rewrites_expiry = rewrites_expiry or rules.engine == "legacy"
     lots = expiry.preview(account_id=account_id, persona_ids=persona_ids, rules=rules, now=now)
     missing = _missing(account_id, persona_ids)
     moves: dict[int, list[tuple[datetime, int, _Move]]] = defaultdict(list)
-    worths = earning.targets_of_personas(account_id=account_id, persona_ids=persona_ids, rules=rules)
+    worths = earning.targets_of_personas(account_id=account_id, persona_ids=persona_ids, rules=rules, joining=joining)
     into.sales += len(worths)
     for sale, goal, _ in worths:
         difference = goal.target - sale.posted
@@ -226,7 +236,8 @@ def count(
         move = _Move(difference, source, source, goal.expires_at, ends, owed)
         moves[goal.persona_id].append((goal.cause_at, goal.sale_id, move))
     asked = earning.boosts_of(account_id=account_id, worths=worths, current=rules, now=now)
-    asked += earning.gifts_of(account_id=account_id, current=rules, now=now, persona_ids=persona_ids)
+    if joining is None:
+        asked += earning.gifts_of(account_id=account_id, current=rules, now=now, persona_ids=persona_ids)
     boosts = _boosts(account_id, asked, persona_ids)
     falls = [move for many in moves.values() for _, _, move in many] + [
         move for many in boosts.values() for move in many

@@ -4,7 +4,7 @@
 `settle_sales`, which posts the difference between the target and what was posted before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
@@ -18,8 +18,8 @@ from .facts import SaleFacts
 from .rules import Mod, Rules
 
 __all__ = [
-    "Rules", "SaleFacts", "Worth", "boosts_of", "gifts_of", "out_of_date", "rounded", "rules_of", "sentence",
-    "settle_audience_boosts", "settle_personas", "settle_sales", "target", "targets", "targets_of_personas",
+    "Rules", "SaleFacts", "Worth", "boosts_of", "gifts_of", "out_of_date", "rounded", "rules_of", "sales_of",
+    "sentence", "settle_audience_boosts", "settle_personas", "settle_sales", "target", "targets", "targets_of_personas",
 ]  # fmt: skip
 
 _CENT = Decimal("0.01")
@@ -324,10 +324,16 @@ def judge(found: list[SaleFacts], rules: Rules) -> list[tuple[SaleFacts, ledger.
 
 
 def targets_of_personas(
-    *, account_id: int, persona_ids: Sequence[int], rules: Rules
+    *, account_id: int, persona_ids: Sequence[int], rules: Rules, joining: Mapping[int, date] | None = None
 ) -> list[tuple[SaleFacts, ledger.SaleTarget, Worth]]:
-    """The same for all sales of these personas and of those merged into them."""
-    return targets(account_id=account_id, sale_ids=_sales_of(account_id, persona_ids), rules=rules)
+    """The same for all sales of these personas and of those merged into them.
+
+    `joining`: personas judged as if they were members from that day.
+    """
+    found = facts.read(account_id, sales_of(account_id, persona_ids), rules)
+    if joining:
+        found = [replace(sale, member_from=joining.get(sale.persona_id or 0, sale.member_from)) for sale in found]
+    return judge(found, rules)
 
 
 def _as_target(sale: SaleFacts, rules: Rules) -> tuple[ledger.SaleTarget, Worth]:
@@ -402,7 +408,7 @@ def boosts_of(
             why = {"why": "boost", "name": live[modifier].name, "back": True}
             asked.append(ledger.BoostTarget(modifier, persona, sale_id, Decimal(0), why, None, sold[sale_id]))
     if gone:  # another purchase of theirs may deserve what this one no longer does
-        others = sorted(set(_sales_of(account_id, sorted(gone))) - owners.keys())
+        others = sorted(set(sales_of(account_id, sorted(gone))) - owners.keys())
         worths = [*worths, *targets(account_id=account_id, sale_ids=others, rules=current)]
     first: dict[tuple[int, int], SaleFacts] = {}
     for sale, _, worth in sorted(worths, key=lambda one: (one[0].sold_at, one[0].sale_id)):
@@ -493,11 +499,11 @@ def settle_personas(*, account_id: int, persona_ids: Sequence[int], now: datetim
 
     `gifts`: with what their audiences bring, as a change of the programme counts it.
     """
-    sale_ids = _sales_of(account_id, persona_ids)
+    sale_ids = sales_of(account_id, persona_ids)
     return settle_sales(account_id=account_id, sale_ids=sale_ids, now=now, gifts_to=persona_ids if gifts else ())
 
 
-def _sales_of(account_id: int, persona_ids: Sequence[int]) -> list[int]:
+def sales_of(account_id: int, persona_ids: Sequence[int]) -> list[int]:
     """Sales of these personas and of those merged into them: by their records, by receipts, and as settled last."""
     if not persona_ids:
         return []

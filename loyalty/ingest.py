@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from . import contact_import, earning, favourites, matching, reconcile
+from . import ask_after, bought, contact_import, earning, favourites, matching, reconcile
 from .models import SourceHint
 
 
@@ -22,18 +22,25 @@ def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datet
     with connection.cursor() as cursor:
         # Only sales without their owner: the others are settled already.
         cursor.execute(
-            """SELECT s.id FROM integrations_customer c
-               JOIN integrations_sale s ON s.origin_id = c.origin_id AND s.customer_id = c.external_id
-               LEFT JOIN loyalty_salestate st ON st.sale_id = s.id
-               WHERE c.account_id = %s AND c.id = ANY(%s) AND s.customer_id <> '' AND st.persona_id IS NULL""",
-            [account_id, list(customer_ids)],
+            f"""SELECT s.id, NULL, NULL, NULL FROM integrations_customer c
+                JOIN integrations_sale s ON s.origin_id = c.origin_id AND s.customer_id = c.external_id
+                LEFT JOIN loyalty_salestate st ON st.sale_id = s.id
+                WHERE c.account_id = %(account)s AND c.id = ANY(%(customers)s) AND s.customer_id <> ''
+                  AND st.persona_id IS NULL
+                UNION ALL {bought.ON}""",
+            {"account": account_id, "customers": list(customer_ids)},
         )
-        waiting = [row[0] for row in cursor.fetchall()]
+        waiting, days = _told(cursor.fetchall())
+    roots = {"persona_ids": sorted(matched.roots)}
+    joined = bought.enrol(account_id, days.enrol, now=now, **roots) if days.enrol else []
+    before = favourites.owners(account_id=account_id, sale_ids=waiting) if waiting else set()
+    if waiting or joined:
+        earning.settle_sales(account_id=account_id, sale_ids=[*waiting, *joined], now=now)
     if waiting:
-        before = favourites.owners(account_id=account_id, sale_ids=waiting)
-        earning.settle_sales(account_id=account_id, sale_ids=waiting, now=now)
         _seen(account_id, waiting, before)
         reconcile.meet(account_id=account_id, sale_ids=waiting, now=now)
+    if days.ask:
+        ask_after.landed(account_id, days.ask, now=now, first=True, **roots)
 
 
 def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> None:
@@ -41,20 +48,30 @@ def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> 
     with connection.cursor() as cursor:
         # A refund of a refund concerns the first sale too.
         cursor.execute(
-            """WITH o AS (
-                   SELECT o.id, o.origin_id, o.original_id FROM integrations_sale r
-                   JOIN integrations_sale o ON o.origin_id = r.origin_id AND o.external_id = r.original_id
-                   WHERE r.account_id = %s AND r.id = ANY(%s) AND r.original_id <> '')
-               SELECT id FROM o UNION
-               SELECT first.id FROM o JOIN integrations_sale first
-               ON first.origin_id = o.origin_id AND first.external_id = o.original_id WHERE o.original_id <> ''""",
-            [account_id, list(sale_ids)],
+            f"""WITH o AS (
+                    SELECT o.id, o.origin_id, o.original_id FROM integrations_sale r
+                    JOIN integrations_sale o ON o.origin_id = r.origin_id AND o.external_id = r.original_id
+                    WHERE r.account_id = %(account)s AND r.id = ANY(%(sales)s) AND r.original_id <> '')
+                SELECT id, NULL, NULL, NULL FROM o UNION
+                SELECT first.id, NULL, NULL, NULL FROM o JOIN integrations_sale first
+                ON first.origin_id = o.origin_id AND first.external_id = o.original_id WHERE o.original_id <> ''
+                UNION ALL {bought.ON}""",
+            {"account": account_id, "sales": list(sale_ids)},
         )
-        originals = [row[0] for row in cursor.fetchall()]
+        originals, days = _told(cursor.fetchall())
+    # Before anything is settled: the ledger is called once, for the page and for what its new members bought before.
+    joined = bought.enrol(account_id, days.enrol, now=now, sale_ids=sale_ids) if days.enrol and sale_ids else []
     before = favourites.owners(account_id=account_id, sale_ids=sale_ids)
-    earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
+    earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals, *joined], now=now)
     _seen(account_id, sale_ids, before)
     reconcile.meet(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
+    if days.ask and sale_ids:
+        ask_after.landed(account_id, days.ask, now=now, sale_ids=sale_ids)
+
+
+def _told(rows: Sequence[tuple[int, str | None, str | None, str | None]]) -> tuple[list[int], bought.Days]:
+    """Ids of sales, and behind them the days that `bought.ON` found (those rows bear a time zone)."""
+    return [row[0] for row in rows if row[3] is None], bought.days([row for row in rows if row[3] is not None])
 
 
 def _seen(account_id: int, sale_ids: Sequence[int], before: set[int]) -> None:

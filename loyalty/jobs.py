@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  # deliveries in a row that saved nothing: then the job is given up, with a sentence
 KEEP_DAYS = 90
+_SOON = timedelta(minutes=2)  # not worth telling anybody
 LIVE = (JobState.QUEUED, JobState.RUNNING)
 Enqueue = Callable[[int], None]
 
@@ -47,7 +48,8 @@ class LostLease(Exception):
 class Work:
     """What a step is given, and what it says. A handler sets `cursor`, adds to `done` and `result`, says `finished`.
 
-    `budget_s` is what is left of the slice; a step that could take longer does less.
+    `budget_s` is what is left of the slice; a step that could take longer does less. One that has done what may be
+    done for now says `wait_until`: the job is queued, and handed out again then.
     """
 
     job_id: int
@@ -61,20 +63,33 @@ class Work:
     now: datetime
     budget_s: float
     finished: bool = False
+    wait_until: datetime | None = None  # the next step is not before that
 
 
 Handler = Callable[[Work], None]
+Failed = Callable[[Job, str], None]
 HANDLERS: dict[str, Handler] = {}
+FAILED: dict[str, Failed] = {}
 
 
-def handler(kind: str) -> Callable[[Handler], Handler]:
-    """Register the function that does one step of this kind of job."""
+def handler(kind: str, *, failed: Failed | None = None) -> Callable[[Handler], Handler]:
+    """Register the function that does one step of this kind of job.
+
+    A kind may go on behind a colon ("switch:12"): one of each is live at a time, and the handler is that of its first
+    word. `failed` is told with the sentence when the job is given up, in that transaction.
+    """
 
     def register(function: Handler) -> Handler:
         HANDLERS[kind] = function
+        if failed:
+            FAILED[kind] = failed
         return function
 
     return register
+
+
+def _family(kind: str) -> str:
+    return kind.partition(":")[0]
 
 
 def start(
@@ -90,7 +105,7 @@ def start(
 
     Without `enqueue` the dispatcher finds it when a lease's time is over.
     """
-    if kind not in HANDLERS:
+    if _family(kind) not in HANDLERS:
         raise ValueError(f"no handler does jobs of kind {kind}")
     with transaction.atomic():
         for last_try in (False, True):
@@ -131,6 +146,12 @@ def resume(*, job_id: int, now: datetime, enqueue: Enqueue | None = None) -> boo
         if again and enqueue:
             enqueue(job_id)
     return bool(again)
+
+
+def waits_until(job: Job, *, now: datetime) -> datetime | None:
+    """When a job that said `wait_until` goes on; None when it does not wait."""
+    moment = job.queued_at + timedelta(seconds=settings.SYNC_LEASE_S)
+    return moment if job.state == JobState.QUEUED and job.started_at and moment > now + _SOON else None
 
 
 def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> int:
@@ -186,9 +207,9 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(job.account_id):
-            while not (finished := _step(job, token, deadline)) and time.monotonic() < deadline:
+            while not (rests := _step(job, token, deadline)) and time.monotonic() < deadline:
                 pass
-        if finished:
+        if rests:
             return False
         Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
             state=JobState.QUEUED, queued_at=Now(), token="", lease_until=None, attempts=0
@@ -212,7 +233,7 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
 
 
 def _step(job: Job, token: str, deadline: float) -> bool:
-    """One step, its cursor and the proof that the job is still ours: all of it or none."""
+    """One step, its cursor and the proof that the job is still ours: all of it or none. True: done, or it waits."""
     for attempt in range(4):
         work = Work(
             job_id=job.pk, account_id=job.account_id, args=dict(job.args), user=job.user, cursor=dict(job.cursor),
@@ -221,7 +242,7 @@ def _step(job: Job, token: str, deadline: float) -> bool:
         )  # fmt: skip
         try:
             with transaction.atomic():
-                HANDLERS[job.kind](work)
+                HANDLERS[_family(job.kind)](work)
                 _keep(work, token)
             break
         except OperationalError as error:
@@ -229,13 +250,16 @@ def _step(job: Job, token: str, deadline: float) -> bool:
             if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
                 raise
     job.cursor, job.done, job.total, job.result, job.attempts = work.cursor, work.done, work.total, work.result, 0
-    return work.finished
+    return work.finished or work.wait_until is not None
 
 
 def _keep(work: Work, token: str) -> None:
     changes: dict[str, Any] = {"lease_until": Now() + timedelta(seconds=settings.SYNC_LEASE_S)}
     if work.finished:
         changes = {"state": JobState.DONE, "finished_at": Now(), "lease_until": None, "token": ""}
+    elif work.wait_until:  # the dispatcher hands out what was queued a lease ago
+        queued_at = work.wait_until - timedelta(seconds=settings.SYNC_LEASE_S)
+        changes = {"state": JobState.QUEUED, "queued_at": queued_at, "lease_until": None, "token": ""}
     ours = Job.unscoped.filter(pk=work.job_id, token=token, state=JobState.RUNNING).update(
         cursor=work.cursor, done=work.done, total=work.total, result=work.result, attempts=0, **changes
     )
@@ -244,9 +268,12 @@ def _keep(work: Work, token: str) -> None:
 
 
 def _end(job: Job, token: str, state: str, message: str) -> None:
-    Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
-        state=state, finished_at=Now(), lease_until=None, token="", message=message
-    )
+    with transaction.atomic():
+        ended = Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
+            state=state, finished_at=Now(), lease_until=None, token="", message=message
+        )
+        if ended and state == JobState.FAILED and (failed := FAILED.get(_family(job.kind))):
+            failed(job, message)
 
 
 def _kind(error: Exception) -> str:

@@ -5,16 +5,13 @@ channel (`MESSAGE_BACKENDS`); `local` keeps the message for the outbox page and 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce
-
-from stores.models import Store
 
 from . import addresses
 from .models import ConsentNow, ConsentState, Message, MessageState, Persona
@@ -67,6 +64,60 @@ def question(name: str, *, enrols: bool) -> str:
     return f"{joins} messages. Consent is no condition of purchase. Rates may apply. STOP ends, HELP helps."
 
 
+def is_carried(channel: str) -> bool:
+    """Whether a carrier takes the channel's messages; otherwise they stay here."""
+    name = settings.MESSAGE_BACKENDS.get(channel, "local")
+    return name != "local" and name in BACKENDS
+
+
+def can_ask(channel: str) -> bool:
+    """Whether many people may be asked at once. Without a carrier only where nobody is real (a demo, a trial): there
+    the texts are answered by hand; elsewhere people would count as asked who never were.
+    """
+    return is_carried(channel) or not settings.PRODUCTION
+
+
+# The GSM alphabet's plain letters; a text with any other is sent in UCS-2, where a part holds fewer.
+_GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_TWICE = frozenset("^{}\\[~]|€")
+
+
+def segments(body: str) -> int:
+    """The parts a carrier bills a text as: 160 letters, or 153 each of several; 70 and 67 outside the GSM alphabet."""
+    if set(body) <= _GSM | _GSM_TWICE:
+        length, one, many = len(body) + sum(letter in _GSM_TWICE for letter in body), 160, 153
+    else:
+        length, one, many = len(body.encode("utf-16-le")) // 2, 70, 67
+    return 1 if length <= one else -(-length // many)
+
+
+# Where the shopper is: his favourite store, chosen by hand, else the one he mostly buys in; else the company's zone.
+_ZONES = """
+SELECT p.id, coalesce(nullif(chosen.timezone, ''), nullif(mostly.timezone, ''), a.timezone)
+FROM loyalty_persona p JOIN accounts_account a ON a.id = p.account_id
+LEFT JOIN stores_store chosen ON chosen.id = p.favourite_store_id
+LEFT JOIN LATERAL (
+    SELECT m.store_id FROM loyalty_salestate st
+    JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
+    JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
+    WHERE st.persona_id = p.id AND p.favourite_store_id IS NULL
+    GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1
+) most ON true
+LEFT JOIN stores_store mostly ON mostly.id = most.store_id
+WHERE p.account_id = %s AND p.id = ANY(%s)
+"""
+
+
+def zones_of(*, account_id: int, persona_ids: Sequence[int]) -> dict[int, str]:
+    """The time zone whose quiet hours count for each of these."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ZONES, [account_id, list(persona_ids)])
+        return dict(cursor.fetchall())
+
+
 def next_allowed(now: datetime, zone: str) -> datetime:
     """`now`, or the end of the quiet hours it falls into."""
     local_now = now.astimezone(ZoneInfo(zone))
@@ -93,13 +144,8 @@ def queue(
 
     not_before = now
     if purpose in _WAITS_FOR_DAY:
-        zone = Account.objects.values_list("timezone", flat=True).get(pk=account_id)
-        if persona_id:
-            # Where the shopper is: his favourite store.
-            people = Persona.unscoped.filter(pk=persona_id, account_id=account_id)
-            store = people.values_list(Coalesce("favourite_store_id", "usual_store_id"), flat=True).first()
-            there = Store.unscoped.filter(pk=store, account_id=account_id).values_list("timezone", flat=True)
-            zone = there.first() or zone
+        zone = zones_of(account_id=account_id, persona_ids=[persona_id]).get(persona_id) if persona_id else None
+        zone = zone or Account.objects.values_list("timezone", flat=True).get(pk=account_id)
         not_before = next_allowed(now, zone)
     try:
         with transaction.atomic():

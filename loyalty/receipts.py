@@ -11,7 +11,7 @@ from aiqsync.accounts.models import User
 from integrations.models import Sale, SaleKind
 from integrations.services import lock_origins
 
-from . import earning, favourites, reconcile
+from . import bought, earning, favourites, reconcile
 from .models import Attachment, Persona, SaleState
 
 
@@ -47,7 +47,10 @@ def attach(*, account_id: int, sale_id: int, persona_id: int, user: User | None,
             made = Attachment.objects.create(
                 account_id=account_id, sale=sale, persona=root, user=user, note=note[:200], at=now
             )
-            earning.settle_sales(account_id=account_id, sale_ids=[sale_id], now=now)
+            # A purchase like any other: the day on a card may make a member of its owner.
+            days = bought.days_of(account_id)
+            joined = bought.enrol(account_id, days.enrol, now=now, persona_ids=[root.pk]) if days.enrol else []
+            earning.settle_sales(account_id=account_id, sale_ids=[sale_id, *joined], now=now)
             _seen(root, sale)
             favourites.follow(account_id=account_id, persona_ids=[root.pk])
             reconcile.meet(account_id=account_id, sale_ids=[sale_id], now=now)

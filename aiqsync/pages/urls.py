@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, register_converter
 from aiqsync.accounts.roles import may
 from integrations import registry
 
-from . import card, connect, files, integrations, routes, till, writes
+from . import card, connect, files, integrations, routes, switches, till, writes
 
 
 class CardSlug:
@@ -72,5 +72,7 @@ def patterns(site) -> list[URLPattern]:
         page(one + "credentials/new/", connect.credential, "card-credential-new", change, change),
         page(one + "credentials/<int:pk>/", connect.credential, "card-credential", change, change),
         page(one + "credentials/<int:pk>/disconnect/", connect.disconnect, "card-disconnect", change, change),
+        page(one + "changes/<int:pk>/", switches.show, "card-change", view, change),
+        page(one + "changes/<int:pk>/<slug:verb>/", switches.act, "card-change-act", change, change),
         *routes.patterns(site, page),
     ]

@@ -26,6 +26,7 @@ class Setting(Field):
     interplay: str = ""
     on: str = "card"
     people: str = ""
+    asks_before_clearing: bool = False  # people count on it: clearing it is counted and confirmed as well
     group: str = "Data"
 
     def read(self, raw: Any) -> Any:
@@ -218,6 +219,7 @@ def sms_after(vendor: str) -> Day:
         warning="Changing it later is not advised. Clearing it ends no membership.",
         interplay="Needs imported sales and a source that is not frozen.",
         people="sms_optin_after",
+        asks_before_clearing=True,
         group="Loyalty",
     )
 
@@ -232,6 +234,7 @@ def enrol_after(vendor: str) -> Day:
         warning="Points are owed to people at once. Moving or clearing the day ends no membership.",
         interplay="The programme's accrual start date still counts: the later of the two.",
         people="enrol_after",
+        asks_before_clearing=True,
         group="Loyalty",
     )
 

@@ -1,6 +1,15 @@
 """What integrations keeps: connections and their runs, the rows they brought, and what cards set in motion."""
 
-from .cards import CallAllowance, ChangeState, CustomerBalance, OutboundWrite, OutsideMarket, SettingChange, WriteState
+from .cards import (
+    OPEN_CHANGE,
+    CallAllowance,
+    ChangeState,
+    CustomerBalance,
+    OutboundWrite,
+    OutsideMarket,
+    SettingChange,
+    WriteState,
+)
 from .catalog import Product, Stock, Term, TermKind
 from .pushed import PushedCall
 from .rows import (
@@ -26,8 +35,8 @@ from .uploads import ColumnMapping, Upload, UploadChunk, UploadError, UploadFrom
 
 __all__ = [
     "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer",
-    "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket",
-    "PricingGroup", "Product", "PushedCall", "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine",
-    "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload",
+    "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "OPEN_CHANGE", "Origin", "OutboundWrite",
+    "OutsideMarket", "PricingGroup", "Product", "PushedCall", "RefusedRow", "RunStatus", "Sale", "SaleKind",
+    "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload",
     "UploadChunk", "UploadError", "UploadFrom", "UploadState", "WriteState",
 ]  # fmt: skip

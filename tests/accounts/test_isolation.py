@@ -60,7 +60,7 @@ def arguments(name: str, world: dict) -> dict[str, object]:
     owner = next((world[models[key]] for key in models if name.startswith(key + "_")), None)
     pk = owner.pk if owner else NO_SUCH
     if name.startswith("card"):
-        pk = world["Credential"].pk
+        pk = world["SettingChange" if name.startswith("card-change") else "Credential"].pk
     if name.startswith("file"):
         pk = world["Upload"].pk
     return {

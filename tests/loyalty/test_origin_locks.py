@@ -319,10 +319,13 @@ def test_right_when_it_waits_for_the_page_and_lost_when_it_does_not(verb):
 # Held for other reasons, each with its test.
 ELSEWHERE = {
     "integrations.arrivals.arrive": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
+    "integrations.arrivals.in_one_go": "test_switches_race.py::test_two_pages_that_each_bring_a_new_member",
     "integrations.outbox._created": "test_outbound.py::test_removed_while_what_came_of_a_create_is_saved",
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
+    "loyalty.bought.enrol": "test_switches_race.py::test_two_pages_that_each_bring_a_new_member",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
     "loyalty.contact_import.meet": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
+    "loyalty.enrol_after.apply": "test_switches_race.py::test_a_page_that_began_before_the_setting_held",
     "loyalty.erasure._erase": "test_erasure_race.py::test_a_page_lands_another_record_of_hers_at_the_same_moment",
     "loyalty.erasure.allow_again": "test_origin_locks.py::test_letting_a_number_be_used_again_waits_for_the_page",
     "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",

@@ -1,0 +1,599 @@
+"""Settings that act on people: counted, confirmed, applied; stopped, killed and resumed; and as purchases arrive."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from aiqsync.accounts.tenancy import acting_in
+from integrations import services
+from integrations.models import ChangeState, Connection, SettingChange
+from loyalty import (
+    ask_after,
+    bought,
+    consent,
+    enrol_after,
+    erasure,
+    guard,
+    jobs,
+    merging,
+    messages,
+    personas,
+    profile,
+    receipts,
+    switches,
+)
+from loyalty.models import BlockedPhone, ConsentLine, ConsentState, Enrolment, Entry, Job, Message, Programme, SaleState
+from tests.records import customer, sale, the_sale
+
+from .changing import PHONES as MEMBERS
+from .switching import PHONES, Shop
+
+pytestmark = pytest.mark.django_db
+
+
+class Killed(BaseException):
+    """What a SIGKILL looks like from the inside: nothing catches it."""
+
+
+@pytest.fixture
+def shop(monkeypatch):
+    """$100 each: ned before the day, ora on it, pia twice since, ada (a member) since; quy bought nothing."""
+    shop = Shop(monkeypatch)
+    shop.buy("ned", "n1", -40)
+    shop.buy("ora", "o1", -30)
+    shop.buy("pia", "p0", -60)
+    shop.buy("pia", "p1", -20)
+    shop.buy("pia", "p2", -10)
+    shop.buy("ada", "a1", -20)
+    return shop
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    monkeypatch.setattr(enrol_after, "AT_ONCE", 1)
+
+
+def test_enrol_after_acts(shop):
+    """Those who bought since are members from the day, paid for what they bought since; then whoever buys later."""
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert change.state == ChangeState.COUNTED
+    assert {name: change.counted[name] for name in ("shoppers", "points", "texts")} == {
+        "shoppers": 2, "points": "300.00", "texts": 0,
+    }  # fmt: skip
+    assert change.sample == [
+        [str(shop.people["pia"].contact_id), {"purchases": 2, "points": "200.00"}],
+        [str(shop.people["ora"].contact_id), {"purchases": 1, "points": "100.00"}],
+    ]
+    assert not shop.persona("ora").is_member
+    assert services.settings_of(Connection.unscoped.get(pk=shop.connection.pk))["enrol_after"] == ""
+
+    change = shop.confirm(change)
+    assert change.state == ChangeState.APPLIED and change.confirmed_by == shop.user
+    assert (change.applied["shoppers"], Decimal(change.applied["points"])) == (2, 300)
+    day = shop.day(-30).date()
+    for name, points in (("ora", 100), ("pia", 200)):
+        assert shop.persona(name).member_from == day
+        assert shop.grounds(name) == ["bought"]
+        assert shop.points(name) == points  # pia's purchase before the day earns nothing
+    assert not shop.persona("ned").is_member and not shop.persona("quy").is_member
+    assert shop.grounds("ada") == ["staff"]
+    assert [act for act, _ in shop.acts()] == ["setting.proposed", "setting.confirmed", "setting.applied"]
+    assert {user for _, user in shop.acts()} == {shop.user.pk}
+
+    shop.buy("quy", "q1", -1)  # within its page
+    assert shop.persona("quy").member_from == day and shop.points("quy") == 100
+    shop.buy("ned", "n0", -31)  # late, and older than the day
+    assert not shop.persona("ned").is_member and shop.points("ned") == 0
+    shop.buy("ned", "n2", -2)
+    assert shop.points("ned") == 100
+    assert shop.stale == 0
+
+
+@pytest.mark.parametrize(
+    ("moment", "counts"), [(timedelta(0), 1), (timedelta(microseconds=-1), 0)], ids=["midnight", "before"]
+)
+def test_the_day_begins_at_midnight_of_the_account(monkeypatch, moment, counts):
+    shop = Shop(monkeypatch)
+    shop.buy("ned", "n1", -5, sold_at=shop.day(-5, 0) + moment)
+    change = shop.put_on("enrol_after", shop.date(-5))
+    assert change.counted["shoppers"] == counts
+    assert shop.points("ned") == 100 * counts
+
+
+def test_the_later_of_accrual_start_and_day_counts(shop):
+    Programme.unscoped.filter(account=shop.account).update(accrual_start=shop.day(-15).date())
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert (change.counted["shoppers"], change.counted["points"]) == (2, "100.00")
+    assert any("accrual starts" in note for note in change.counted["notes"])
+    shop.confirm(change)
+    assert (shop.points("ora"), shop.points("pia")) == (0, 100)
+
+
+def test_who_is_left_out(shop):
+    """On the employee blocklist, archived, removed on request, merged away: each is right."""
+    BlockedPhone.unscoped.create(account=shop.account, phone=PHONES["ora"], user=shop.user)
+    shop.buy("quy", "q1", -5)
+    shop.buy("ned", "n2", -5)
+    shop.meet(customer("twin", first_name="Twin", phone="+16045550199"))
+    shop.buy("twin", "t1", -4)
+    with acting_in(shop.account.pk):
+        profile.archive(account_id=shop.account.pk, persona_id=shop.people["quy"].pk, now=shop.now)
+        erasure.erase(account_id=shop.account.pk, persona_id=shop.people["ned"].pk, user=shop.user, now=shop.now)
+        twin = type(shop.people["pia"]).objects.get(first_name="Twin")
+        merging.merge(account_id=shop.account.pk, one_id=shop.people["pia"].pk, other_id=twin.pk, now=shop.now)
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert (change.counted["shoppers"], change.counted["points"]) == (1, "300.00")  # pia, with the twin's purchase
+    assert change.counted["left_out"] == 2
+    shop.confirm(change)
+    assert shop.points("pia") == 300
+    shop.buy("ora", "o2", -1)
+    shop.buy("quy", "q2", -1)
+    assert set(Enrolment.unscoped.filter(ground="bought").values_list("persona", flat=True)) == {shop.people["pia"].pk}
+    BlockedPhone.unscoped.all().delete()
+    shop.buy("ora", "o3", -1)  # no longer listed: the next purchase makes a member
+    assert shop.persona("ora").is_member
+
+
+def test_a_day_moved_earlier_counts_the_difference(shop):
+    shop.put_on("enrol_after", shop.date(-25))
+    assert shop.points("pia") == 200 and not shop.persona("ora").is_member
+    change = shop.counted("enrol_after", shop.date(-45))
+    # ned and ora are new; pia bought nothing between the two days, and is a member from the earlier one.
+    assert (change.counted["shoppers"], change.counted["points"], change.counted["earlier"]) == (3, "200.00", 1)
+    shop.confirm(change)
+    assert (shop.points("ned"), shop.points("ora"), shop.points("pia")) == (100, 100, 200)
+    assert shop.grounds("pia") == ["bought", "bought"]
+    again = shop.counted("enrol_after", shop.date(-5))  # later: nobody is put out
+    assert again.counted["shoppers"] == 0
+    assert any(note.startswith("3 shoppers are members only by this setting") for note in again.counted["notes"])
+    services.dismiss(change=again, now=shop.now)
+    assert "3 shoppers" in switches.before_clearing(account_id=shop.account.pk, setting="enrol_after")
+    clearing = shop.counted("enrol_after", "")
+    assert clearing.counted["shoppers"] == 0 and clearing.counted["notes"][0].startswith("3 shoppers")
+    assert "The day was cleared" in switches.of(clearing).outcome(shop.confirm(clearing))
+    shop.buy("quy", "q1", -1)
+    assert not shop.persona("quy").is_member and shop.persona("ned").is_member
+
+
+def test_a_member_by_another_ground_keeps_his_day(shop):
+    with acting_in(shop.account.pk):
+        personas.enrol(persona=shop.persona("ora"), ground="staff", from_date=shop.day(0).date(), now=shop.now)
+    assert shop.counted("enrol_after", shop.date(-30)).counted["shoppers"] == 1
+
+
+def test_a_sale_that_waited_for_its_customer(shop):
+    shop.put_on("enrol_after", shop.date(-30))
+    shop.buy("new", "w1", -3)
+    shop.meet(customer("new", first_name="New", phone="+16045550188"))
+    made = Enrolment.unscoped.latest("id")
+    assert made.persona.first_name == "New" and made.ground == "bought"
+    assert SaleState.unscoped.get(sale=the_sale(shop.origin, "w1")).posted == 100
+
+
+def test_a_receipt_given_by_hand_counts_as_a_purchase(shop):
+    shop.put_on("enrol_after", shop.date(-30))
+    shop.arrive(sale("anon", customer_id="", sold_at=shop.day(-2)))
+    with acting_in(shop.account.pk):
+        receipts.attach(
+            account_id=shop.account.pk, sale_id=the_sale(shop.origin, "anon").pk, persona_id=shop.people["quy"].pk,
+            user=shop.user, note="", now=shop.now,
+        )  # fmt: skip
+    assert shop.points("quy") == 100
+
+
+def test_other_origins_do_not_count(shop):
+    shop.arrive(sale("x1", customer_id="z", sold_at=shop.day(-3)), origin=shop.other)
+    shop.meet(customer("z", first_name="Zoe", phone="+16045550177"), origin=shop.other)
+    assert shop.put_on("enrol_after", shop.date(-30)).counted["shoppers"] == 2
+
+
+# Stopping, dying, twice
+
+
+def test_stopped_between_steps_and_resumed(shop, small_steps):
+    change = shop.counted("enrol_after", shop.date(-45))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    jobs.run_slice(job.pk, slice_s=0)
+    assert services.halt(change=change, now=shop.now)
+    assert not services.halt(change=change, now=shop.now)
+    assert jobs.run_slice(job.pk) is False
+    assert Enrolment.unscoped.filter(ground="bought").count() == 1
+    shop.buy("quy", "q1", -1)  # the setting holds all the same
+    assert shop.persona("quy").is_member
+    assert services.go_on(change=change, now=shop.now)
+    shop.work()
+    change.refresh_from_db()
+    assert (change.state, change.applied["shoppers"]) == (ChangeState.APPLIED, 3)
+    assert shop.stale == 0
+
+
+def test_stopped_in_mid_step_saves_nothing_of_it(shop, small_steps, monkeypatch):
+    change = shop.counted("enrol_after", shop.date(-45))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    real = switches.SWITCHES["enrol_after"].apply
+
+    def stopped(work, change):
+        real(work, change)
+        services.halt(change=change, now=shop.now)
+
+    monkeypatch.setattr(switches.SWITCHES["enrol_after"], "apply", stopped, raising=False)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    # In one transaction the stop would be undone with the step; so it is the job alone that is looked at here.
+    assert jobs.run_slice(job.pk) is False
+    assert not Enrolment.unscoped.filter(ground="bought").exists()
+    assert not Entry.unscoped.filter(persona=shop.people["pia"]).exists()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_killed_worker_is_taken_over_and_nothing_is_doubled(shop, small_steps, monkeypatch, when):
+    change = shop.counted("enrol_after", shop.date(-45))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    real, steps = switches.SWITCHES["enrol_after"].apply, []
+
+    def dies(work, change):
+        steps.append(work.done)
+        if len(steps) == 2 and when == "before":
+            raise Killed
+        real(work, change)
+        if len(steps) == 2:
+            raise Killed
+
+    monkeypatch.setattr(switches.SWITCHES["enrol_after"], "apply", dies, raising=False)
+    with pytest.raises(Killed):
+        jobs.run_slice(job.pk)
+    assert Enrolment.unscoped.filter(ground="bought").count() == 1
+    shop.lose_the_lease()
+    while jobs.run_slice(job.pk):
+        pass
+    change.refresh_from_db()
+    assert (change.state, change.applied["shoppers"], Decimal(change.applied["points"])) == ("applied", 3, 400)
+    assert Enrolment.unscoped.filter(ground="bought").count() == 3
+    assert Entry.unscoped.filter(persona=shop.people["pia"]).count() == 2
+    assert shop.stale == 0
+
+
+def test_confirmed_twice_and_too_late(shop):
+    change = shop.counted("enrol_after", shop.date(-30))
+    shop.confirm(change)
+    before = Entry.unscoped.count()
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    shop.work()
+    assert Entry.unscoped.count() == before
+    assert not services.dismiss(change=change, now=shop.now)
+
+
+def test_cleared_while_it_is_applied(shop, small_steps):
+    """It has to be stopped first; and what stood still cannot be resumed once the clearing is proposed."""
+    change = shop.counted("enrol_after", shop.date(-45))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    jobs.run_slice(Job.unscoped.get(kind=f"switch:{change.pk}").pk, slice_s=0)
+    with pytest.raises(services.Problems, match="Stop it first"):
+        shop.propose("enrol_after", "")
+    services.halt(change=change, now=shop.now)
+    cleared = shop.put_on("enrol_after", "")
+    assert cleared.state == ChangeState.APPLIED and not services.go_on(change=change, now=shop.now)
+    assert Enrolment.unscoped.filter(ground="bought").count() == 1
+
+
+def test_dismissed_while_it_is_counted(shop, small_steps):
+    change = shop.propose("enrol_after", shop.date(-45))
+    job = Job.unscoped.get(kind=f"preview:{change.pk}")
+    jobs.run_slice(job.pk, slice_s=0)
+    assert services.dismiss(change=change, now=shop.now)
+    job.refresh_from_db()
+    assert job.state == "stopped"
+    with pytest.raises(services.Refused):
+        services.confirm(change=change, user=shop.user, now=shop.now)
+
+
+def test_counted_again_when_the_programme_changed(shop):
+    change = shop.counted("enrol_after", shop.date(-30))
+    Programme.unscoped.filter(account=shop.account).update(version=99, points_per_100=200)
+    with pytest.raises(services.Refused, match="Count again"):
+        services.confirm(change=change, user=shop.user, now=shop.now)
+    change.refresh_from_db()
+    assert change.state == ChangeState.COUNTED and not services.settings_of(shop.connection)["enrol_after"]
+    assert services.recount(change=change, now=shop.now)
+    shop.work()
+    change.refresh_from_db()
+    assert change.counted["points"] == "600.00"
+    shop.confirm(change)
+    assert shop.points("ora") == 200
+
+
+def test_what_cannot_go_on_says_so(shop, monkeypatch):
+    """Given up while it is counted: counted again, never applied unasked. Given up later: it goes on."""
+
+    def broken(work, change):
+        raise jobs.GiveUp("The sky fell.")
+
+    real = switches.SWITCHES["enrol_after"]
+    monkeypatch.setattr(real, "count", broken, raising=False)
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert (change.state, change.message) == (ChangeState.FAILED, "The sky fell.")
+    monkeypatch.delattr(real, "count")
+    assert services.go_on(change=change, now=shop.now)
+    shop.work()
+    change.refresh_from_db()
+    assert change.state == ChangeState.COUNTED and not shop.persona("ora").is_member
+    monkeypatch.setattr(real, "apply", broken, raising=False)
+    change = shop.confirm(change)
+    assert (change.state, change.message) == (ChangeState.FAILED, "The sky fell.")
+    monkeypatch.delattr(real, "apply")
+    assert services.go_on(change=change, now=shop.now)
+    shop.work()
+    change.refresh_from_db()
+    assert change.state == ChangeState.APPLIED and shop.persona("ora").is_member
+
+
+def test_two_settings_and_two_cards_at_once(shop, monkeypatch):
+    """Each change has jobs of its own: nothing is dropped, whoever began first."""
+    second = shop.card(monkeypatch, "second", shop.other)
+    shop.meet(customer("z", first_name="Zoe", phone="+16045550177"), origin=shop.other)
+    shop.arrive(sale("x1", customer_id="z", sold_at=shop.day(-3)), origin=shop.other)
+    monkeypatch.setattr(messages, "next_allowed", lambda now, zone: now)
+    made = [
+        shop.propose("enrol_after", shop.date(-30)),
+        shop.propose("sms_optin_after", shop.date(-30)),
+        shop.propose("enrol_after", shop.date(-30), of=second),
+    ]
+    assert Job.unscoped.filter(state="queued").count() == 3
+    shop.work()
+    for change in made:
+        change.refresh_from_db()
+        services.confirm(change=change, user=shop.user, now=shop.now)
+    assert Job.unscoped.filter(state="queued").count() == 3
+    shop.work()
+    assert set(SettingChange.unscoped.values_list("state", flat=True)) == {"applied"}
+    assert Enrolment.unscoped.filter(ground="bought").count() == 3
+    assert Message.unscoped.count() == 3  # ora, pia, ada
+
+
+# Texts
+
+
+@pytest.fixture
+def awake(monkeypatch):
+    monkeypatch.setattr(messages, "next_allowed", lambda now, zone: now)
+
+
+def texts(**given):
+    return list(Message.unscoped.filter(purpose=messages.OPT_IN_ENROLS, **given).order_by("id"))
+
+
+def said(shop, name, act, **given):
+    consent.record(
+        account_id=shop.account.pk,
+        channel="sms",
+        address=PHONES[name],
+        act=act,
+        source="shopper",
+        now=shop.now,
+        **given,
+    )
+
+
+def test_sms_optin_after_acts(shop, awake):
+    """Buyers with a phone of their own are asked once; a YES is a consent and a membership, as two lines."""
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    figures = {name: change.counted[name] for name in ("shoppers", "points", "texts")}
+    assert figures == {"shoppers": 3, "points": "0", "texts": 3}
+    assert len(change.sample) == 3 and not Message.unscoped.exists()
+    assert any("No SMS carrier is connected" in note for note in change.counted["notes"])
+    assert any(shop.account.name in note and "loyalty programme" in note for note in change.counted["notes"])
+
+    change = shop.confirm(change)
+    assert (change.state, change.applied["texts"]) == (ChangeState.APPLIED, 3)
+    assert "reach nobody" in switches.of(change).outcome(change)
+    assert {one.address for one in texts()} == {PHONES["ora"], PHONES["pia"], MEMBERS["ada"]}
+    assert all("loyalty programme" in one.body for one in texts())
+
+    messages.deliver_due(now=timezone.now())
+    heard = consent.incoming(
+        account_id=shop.account.pk, channel="sms", address=PHONES["ora"], text="Yes", now=timezone.now(), key="k1"
+    )
+    assert heard.meant == "yes"
+    lines = ConsentLine.unscoped.filter(address=PHONES["ora"]).order_by("id")
+    assert [(one.act, one.source) for one in lines] == [("requested", "pos"), ("opt_in", "shopper")]
+    assert shop.grounds("ora") == ["text"]
+
+    shop.buy("quy", "q1", -1)  # bought later: asked by a job of the page
+    assert len(texts()) == 3
+    shop.work("ask:")
+    assert [one.address for one in texts()][3:] == [PHONES["quy"]]
+    shop.buy("quy", "q2", -1)
+    shop.work("ask:")
+    assert len(texts()) == 4  # asked within the last day
+
+
+def test_who_is_not_asked(shop, awake):
+    """STOP, no and yes; asked twice; a shared number; do not contact; no phone; the employee blocklist."""
+    for name in ("ned", "quy"):
+        shop.buy(name, f"{name}9", -5)
+    said(shop, "ora", "stop")
+    said(shop, "pia", "opt_in")
+    for days in (9, 5):
+        consent.ask(
+            account_id=shop.account.pk, channel="sms", address=PHONES["ned"], now=shop.now - timedelta(days=days),
+            source="staff",
+        )  # fmt: skip
+    shop.meet(
+        customer("shy", first_name="Shy", phone="+16045550161", do_not_contact=True),
+        customer("mute", first_name="Mute"),
+        customer("listed", first_name="Listed", phone="+16045550162"),
+        customer("pair", first_name="Pair", phone="+16045550163"),
+    )
+    for name in ("shy", "mute", "listed", "pair"):
+        shop.buy(name, f"{name}1", -5)
+    BlockedPhone.unscoped.create(account=shop.account, phone="+16045550162", user=shop.user)
+    with acting_in(shop.account.pk):
+        guard.mark_shared(account_id=shop.account.pk, phone="+16045550163", user=shop.user, now=shop.now)
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    assert change.counted["texts"] == 2  # quy, and ada
+    left_out = {"no": 1, "agreed": 1, "twice": 1, "no_contact": 1, "phone": 2, "listed": 1}
+    assert change.counted["left_out"] == left_out
+    before = len(texts())
+    shop.confirm(change)
+    assert {one.address for one in texts()[before:]} == {PHONES["quy"], MEMBERS["ada"]}
+
+
+def test_a_second_question_at_a_later_purchase_is_the_last(shop, awake):
+    ask = {"account_id": shop.account.pk, "channel": "sms", "address": PHONES["quy"], "source": "staff"}
+    consent.ask(**ask, now=shop.now - timedelta(days=3))
+    shop.put_on("sms_optin_after", shop.date(-5))
+    shop.meet(customer("quy", first_name="Quy", last_name="New", phone=PHONES["quy"]))
+    shop.work("ask:")
+    assert len(texts(address=PHONES["quy"])) == 0
+    shop.buy("quy", "q1", -1)
+    shop.work("ask:")
+    assert len(texts(address=PHONES["quy"])) == 1
+    ConsentState.unscoped.update(asked_at=shop.now - timedelta(days=3))
+    shop.meet(customer("quy", first_name="Quy", last_name="Newer", phone=PHONES["quy"]))
+    shop.buy("quy", "q2", -1)
+    shop.work("ask:")
+    assert len(texts(address=PHONES["quy"])) == 1
+
+
+def test_an_edited_profile_is_no_reason_to_ask_again(shop, awake):
+    shop.put_on("sms_optin_after", shop.date(-30))
+    ConsentState.unscoped.update(asked_at=shop.now - timedelta(days=3))
+    shop.meet(customer("ora", first_name="Ora", last_name="New", phone=PHONES["ora"]))
+    shop.meet(customer("ned", first_name="Ned", phone=PHONES["ned"], last_name="New"))
+    assert not Job.unscoped.filter(kind__startswith="ask:").exists()
+
+
+def test_in_small_batches_that_stop(shop, awake, monkeypatch):
+    """A batch, a pause, a batch. Stopped in the pause, nobody else is asked; resumed, nobody is asked twice."""
+    monkeypatch.setattr(ask_after, "BATCH", 1)
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    assert jobs.run_slice(job.pk) is False  # it waits: the dispatcher hands it out
+    job.refresh_from_db()
+    assert job.state == "queued" and len(texts()) == 1
+    assert jobs.dispatch_due(enqueue=pytest.fail) == 0  # not before the pause is over
+    job.queued_at -= ask_after.PAUSE + timedelta(seconds=1)
+    job.save(update_fields=["queued_at"])
+    handed = []
+    assert jobs.dispatch_due(enqueue=handed.append) == 1 and handed == [job.pk]
+    jobs.run_slice(job.pk)
+    assert services.halt(change=change, now=shop.now)
+    assert jobs.run_slice(job.pk) is False and len(texts()) == 2
+    services.go_on(change=change, now=shop.now)
+    for _ in range(4):
+        shop.work()
+    change.refresh_from_db()
+    assert change.state == ChangeState.APPLIED
+    assert len({one.address for one in texts()}) == len(texts()) == 3
+
+
+def test_resumed_after_days_it_asks_nobody_again(shop, awake, monkeypatch):
+    monkeypatch.setattr(ask_after, "BATCH", 1)
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    services.confirm(change=change, user=shop.user, now=shop.now - timedelta(days=9))
+    shop.work()
+    services.halt(change=change, now=shop.now)
+    ConsentState.unscoped.update(asked_at=shop.now - timedelta(days=8))
+    Job.unscoped.filter(kind__startswith="switch").delete()  # jobs are kept for 90 days
+    services.go_on(change=change, now=shop.now)
+    for _ in range(4):
+        shop.work()
+    assert len({one.address for one in texts()}) == len(texts()) == 3
+
+
+def test_at_night_nobody_is_asked_before_the_morning(shop, monkeypatch):
+    """Whose store sleeps waits, and holds up nobody whose store does not."""
+    morning = timezone.now() + timedelta(hours=9)
+    monkeypatch.setattr(messages, "next_allowed", lambda now, zone: max(now, morning) if zone == "asleep" else now)
+    zones = dict.fromkeys([one.pk for one in shop.people.values()], "awake") | {shop.people["ora"].pk: "asleep"}
+    monkeypatch.setattr(messages, "zones_of", lambda *, account_id, persona_ids: zones)
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    shop.work("switch:")
+    assert PHONES["ora"] not in {one.address for one in texts()} and len(texts()) == 2
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    assert job.state == "queued" and jobs.waits_until(job, now=timezone.now()) == morning
+    zones[shop.people["ora"].pk] = "awake"
+    shop.work("switch:")
+    change.refresh_from_db()
+    assert (change.state, change.applied["texts"], len(texts())) == (ChangeState.APPLIED, 3, 3)
+
+
+def test_without_a_carrier_in_production_nothing_is_asked(shop, awake, settings):
+    settings.PRODUCTION = True
+    change = shop.counted("sms_optin_after", shop.date(-30))
+    assert ask_after.NO_CARRIER in change.counted["notes"]
+    with pytest.raises(services.Refused, match="No SMS carrier"):
+        services.confirm(change=change, user=shop.user, now=shop.now)
+    settings.PRODUCTION = False
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    settings.PRODUCTION = True  # the carrier was taken away again
+    shop.work("switch:")
+    change.refresh_from_db()
+    assert (change.state, change.message) == (ChangeState.FAILED, ask_after.NO_CARRIER)
+    shop.buy("quy", "q1", -1)
+    assert not Job.unscoped.filter(kind__startswith="ask:").exists()
+    assert not Message.unscoped.exists() and not ConsentLine.unscoped.exists()
+
+
+def test_turned_off_meanwhile_asks_nobody(shop, awake):
+    shop.put_on("sms_optin_after", shop.date(-5))
+    shop.buy("quy", "q1", -1)
+    change = shop.propose("sms_optin_after", "")
+    shop.work("preview:")
+    change.refresh_from_db()
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    shop.work("switch:")
+    shop.work("ask:")
+    assert not texts()
+    assert Job.unscoped.get(kind__startswith="ask:").state == "done"
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"), [("a" * 160, 1), ("a" * 161, 2), ("é" * 160, 1), ("ł" * 70, 1), ("ł" * 71, 2)]
+)
+def test_segments(body, parts):
+    assert messages.segments(body) == parts
+
+
+# Statements
+
+
+def statements(shop, *records):
+    with CaptureQueriesContext(
+        connection,
+    ) as found:
+        shop.arrive(*records)
+    return len(found)
+
+
+def test_landing_asks_nothing_while_the_setting_is_off(shop):
+    """Off: not a statement more. On: one to find nobody; the same few for one new member or for three."""
+
+    def three(day, *names):
+        return [sale(f"{day}{name}", customer_id=name, sold_at=shop.day(day)) for name in names]
+
+    statements(shop, *three(-9, "ada"))  # warm
+    off = statements(shop, *three(-3, "ada", "ben", "cyd"))
+    with CaptureQueriesContext(connection) as found:
+        shop.arrive(*three(-4, "ned"))
+    assert not any("loyalty_blockedphone x" in one["sql"] for one in found)
+    shop.put_on("enrol_after", shop.date(-2))
+    assert statements(shop, *three(-1, "ada", "ben", "cyd")) == off + 1
+    one = statements(shop, *three(-1, "ned"))
+    three_new = statements(shop, *three(-1, "ora", "pia", "quy"))
+    assert three_new == one and one <= off + 8
+    assert Enrolment.unscoped.filter(ground="bought").count() == 4
+
+
+def test_days_of_cards_in_use_only(shop):
+    shop.put_on("enrol_after", shop.date(-2))
+    assert [one.origin_id for one in bought.days_of(shop.account.pk).enrol] == [shop.origin.pk]
+    shop.connection.credentials(manager="unscoped").update(state="disconnected")
+    assert bought.days_of(shop.account.pk) == bought.Days()
