@@ -99,14 +99,7 @@ _ZONES = """
 SELECT p.id, coalesce(nullif(chosen.timezone, ''), nullif(mostly.timezone, ''), a.timezone)
 FROM loyalty_persona p JOIN accounts_account a ON a.id = p.account_id
 LEFT JOIN stores_store chosen ON chosen.id = p.favourite_store_id
-LEFT JOIN LATERAL (
-    SELECT m.store_id FROM loyalty_salestate st
-    JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
-    JOIN stores_storemapping m ON m.location_id = s.location_id AND m.store_id IS NOT NULL
-    WHERE st.persona_id = p.id AND p.favourite_store_id IS NULL
-    GROUP BY m.store_id ORDER BY count(*) DESC, max(s.sold_at) DESC LIMIT 1
-) most ON true
-LEFT JOIN stores_store mostly ON mostly.id = most.store_id
+LEFT JOIN stores_store mostly ON mostly.id = p.usual_store_id
 WHERE p.account_id = %s AND p.id = ANY(%s)
 """
 
