@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 
 from .kit.card import Card
 from .kit.client import Client
@@ -35,8 +36,14 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
     are being tried must not touch the ones that work.
     """
 
+    frozen = f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing."
     if credential.frozen_at or credential.connection.frozen_at:
-        raise Frozen(f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing.")
+        raise Frozen(frozen)
+
+    def thawed() -> None:
+        # Asked of the database before each call: it may have been frozen since this client was made.
+        if is_frozen(credential.pk):
+            raise Frozen(frozen)
 
     def save_token(token: dict[str, Any]) -> None:
         if fresh:
@@ -45,10 +52,21 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Cl
             # Not after a disconnect, which has just forgotten them.
             Credential.unscoped.filter(pk=credential.pk, state=CredentialState.CONNECTED).update(token=token)
 
-    return card.client(
+    client = card.client(
         values={**credential.values, **(credential.secrets or {})},
         base_url=base_url_of(card),
         token=None if fresh else credential.token,
         save_token=save_token,
         limiter=limiter_for(credential, card),
+    )
+    client.before_call = thawed
+    return client
+
+
+def is_frozen(credential_id: int) -> bool:
+    """“Use last backup” is on for this credential or for its whole card."""
+    return (
+        Credential.unscoped.filter(pk=credential_id)
+        .filter(Q(frozen_at__isnull=False) | Q(connection__frozen_at__isnull=False))
+        .exists()
     )

@@ -13,7 +13,7 @@ from django.db import connection
 
 from aiqsync.accounts.statistics import loaded
 
-from . import suppression
+from . import shaping, suppression
 from .digests import paper_id
 from .kit.records import (
     BalanceRecord,
@@ -36,11 +36,13 @@ class Landed:
     new: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
     unchanged: int = 0
+    outside: int = 0  # customers who stay outside the market
     people: list[int] = field(default_factory=list)  # customers of whom sales told something new
 
     def add(self, other: "Landed") -> None:
         self.read += other.read
         self.unchanged += other.unchanged
+        self.outside += other.outside
         self.new += other.new
         self.changed += other.changed
         self.people += other.people
@@ -131,20 +133,27 @@ def _upsert(
 
 def _count(landed: Landed, read: int) -> Landed:
     landed.read = read
-    landed.unchanged = read - len(landed.new) - len(landed.changed)
+    landed.unchanged = read - len(landed.new) - len(landed.changed) - landed.outside
     return landed
 
 
-def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord]) -> Landed:
-    """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub."""
+def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord], shaped: bool = True) -> Landed:
+    """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub.
+
+    `shaped`: as the card's settings say, who stays outside and whose edits do. Not for one that we created ourselves.
+    """
     rows = [_without_papers(account_id, row) for row in _last_of_each(records)]
     with connection.cursor() as cursor:
         rows = suppression.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
+        outside = 0
+        if shaped:
+            rows, outside = shaping.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
         _copy(cursor, "land_customer", _CUSTOMER, rows)
         landed = _upsert(
             cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
             guard="AND excluded.version >= t.version", keep=_OF_PAPERS,
         )  # fmt: skip
+        landed.outside = outside
         suppression.mark_stubs(cursor, origin_id=origin_id, records=rows)
         loaded(cursor, len(landed.new), "integrations_customer")
     return _count(landed, len(records))
@@ -370,6 +379,16 @@ def sales_with_details(*, origin_id: int, external_ids: Sequence[str]) -> dict[s
             [origin_id, list(external_ids)],
         )
         return dict(cursor.fetchall())
+
+
+def of_these(*, sale_ids: Sequence[int], external_ids: Iterable[str]) -> int:
+    """How many of these rows are one of these sales."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM integrations_sale WHERE id = ANY(%s) AND external_id = ANY(%s)",
+            [list(sale_ids), list(external_ids)],
+        )
+        return cursor.fetchone()[0]
 
 
 def refuse(

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..kit import settings as standard
 from ..kit.auth import PasswordGrant
-from ..kit.card import Card, Flag, Secret, Text, Verified
+from ..kit.card import Card, Secret, Text, Verified
 from ..kit.client import Client
 from ..kit.errors import BadCredentials, BadRow, NotFound
 from ..kit.limits import Limiter
@@ -215,13 +216,17 @@ CARD = Card(
         ),
     ),
     settings=(
-        Flag(
-            "skip_payment_method",
-            label="Skip importing payment method",
-            help="Do not fetch the payment method of sales where Cova's list leaves it blank.",
-            effect="Saves one call for each such sale and shortens the sync; their payment method stays "
-            "unknown and what was paid is taken from the lines.",
-        ),
+        standard.market("Cova"),
+        standard.locations("Cova"),
+        standard.skip_payment("Cova"),
+        standard.freeze("Cova"),
+        standard.sync_personas("Cova"),
+        standard.pricing_group("Cova"),
+        standard.sync_market("Cova"),
+        standard.enrol_after("Cova"),
+        standard.sms_after("Cova"),
+        standard.points_import("Cova"),
+        standard.mirror("Cova"),
     ),
     base_url=LIVE,
     client=make_client,

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from .fields import Field
+from .regions import NAMES, region_of
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,24 @@ class ManyOf(Setting):
     def read(self, raw: Any) -> list[str]:
         given = raw.split(",") if isinstance(raw, str) else list(raw or ())
         said = sorted({str(one).strip() for one in given} - {""})
+        if self.source == "markets":
+            said = self._regions(said)
         if len(said) > 1000 or any(len(one) > 100 for one in said):
             raise ValueError(f"{self.label}: that is none of the choices.")
         return said
 
+    def _regions(self, said: list[str]) -> list[str]:
+        """ "BC", "British Columbia" and "CA-BC" are one choice."""
+        found = {one: region_of(one) for one in said}
+        if unknown := [one for one, region in found.items() if region not in NAMES]:
+            raise ValueError(
+                f"{self.label}: “{unknown[0][:40]}” is no state or province of Canada or the United States."
+            )
+        return sorted(set(found.values()))
+
     def shown(self, value: Any, choices: Mapping[str, str] | None = None) -> str:
-        return ", ".join((choices or {}).get(one, one) for one in value) if value else self.empty
+        names = NAMES if self.source == "markets" else (choices or {})
+        return ", ".join(names.get(one, one) for one in value) if value else self.empty
 
 
 # The standard settings, in the words merchants know them by.
@@ -128,7 +141,8 @@ def market(vendor: str) -> ManyOf:
         label="Relevant market of credential",
         help="Only shoppers who live in these states or provinces are imported. Leave empty for all.",
         effect=f"Customers of {vendor} whose state is another one are not imported and are counted; a customer without "
-        "a state comes in and is counted. Shoppers who are here already stay.",
+        "a state comes in and is counted. Shoppers who are here already stay when they move away. Their sales wait for "
+        "them, and the whole list is read again when the market grows.",
         interplay="“Sync to relevant market” needs it.",
         source="markets",
         on="credential",
@@ -188,8 +202,10 @@ def sync_personas(vendor: str) -> Flag:
         label="Sync Personas",
         help=f"From the day it is turned on: profile edits made in {vendor} flow in, and shoppers who sign up with us "
         f"and have no match there are created in {vendor}.",
-        effect="Off: new customers still arrive, later edits of their profile do not, and nothing is created in the "
-        f"POS. On: edits flow in, and each new member without a match by phone or e-mail is created in {vendor} once.",
+        effect="Off: new customers still arrive, later edits of their name, phone, e-mail, birth date and address do "
+        "not, and nothing is created in the POS; merged, blocked and do-not-contact marks flow always. On: edits made "
+        "from then on flow in, those made before do not, and each new member without a match by phone or e-mail is "
+        f"created in {vendor} once.",
         warning=f"{vendor} stays the source of truth: change names, phones and e-mails there.",
         interplay="“Force a Pricing Group ID” and “Sync to relevant market” depend on it.",
         group="Personas",
@@ -201,8 +217,9 @@ def sync_market(vendor: str) -> Flag:
         "sync_to_market",
         label="Sync to relevant market",
         help="Only shoppers who are known to live in the credential's market are synced, in both directions.",
-        effect=f"Customers of {vendor} outside the market or without a state are not imported and are counted; "
-        f"sign-ups outside it or without a state are not created in {vendor}.",
+        effect=f"Customers of {vendor} outside the market or without a state are not imported and are counted; those "
+        "who are here stay, without further edits; sign-ups outside it or without a state are not created in "
+        f"{vendor}.",
         interplay="Needs “Relevant market of credential”.",
         group="Personas",
     )
