@@ -37,8 +37,8 @@ WAITING_CHANGE = (ChangeState.COUNTING, ChangeState.COUNTED)
 
 __all__ = [
     "Effective", "Saved", "confirm", "credential_settings", "dismiss", "effective", "facts_of", "freeze", "go_on",
-    "halt", "judged", "mirroring", "origin_of", "read_settings", "save_all", "save_credential_settings", "save_settings",
-    "settings_of", "unfreeze", "write_settings",
+    "halt", "judged", "mirroring", "origin_of", "read_settings", "save_all", "save_credential_settings",
+    "save_settings", "settings_of", "unfreeze", "write_settings",
 ]  # fmt: skip
 
 

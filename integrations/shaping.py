@@ -65,7 +65,7 @@ def customers(
     when somebody went outside or came in.
     """
     rules = effective(origin_id=origin_id)
-    since = rules.sync_personas_since
+    since = _since(rules)
     undated = rules.sync_personas and not any(since and r.modified_at and r.modified_at < since for r in records)
     if not rules.markets and undated:
         return list(records), 0
@@ -119,10 +119,16 @@ def _belongs(rules: Effective, record: CustomerRecord) -> bool:
     return region in rules.markets if region else not rules.sync_to_market
 
 
+def _since(rules: Effective) -> datetime | None:
+    """From when edits count; to the second, as some POS date them."""
+    return rules.sync_personas_since and rules.sync_personas_since.replace(microsecond=0)
+
+
 def _edits_flow(rules: Effective, record: CustomerRecord) -> bool:
     if not rules.sync_personas:
         return False
-    if rules.sync_personas_since and record.modified_at and record.modified_at < rules.sync_personas_since:
+    since = _since(rules)
+    if since and record.modified_at and record.modified_at < since:
         return False
     return not (rules.markets and rules.sync_to_market) or region_of(record.state, record.country) in rules.markets
 
