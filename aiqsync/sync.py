@@ -3,9 +3,13 @@
 from collections.abc import Collection
 from datetime import datetime
 
+from aiqsync.accounts.models import User
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import ingest, matching, rules
+from integrations.models import Origin
+from loyalty import ingest, matching, origin_erasure, rules
+
+from . import tasks
 
 
 class LoyaltySink:
@@ -52,8 +56,12 @@ class LoyaltySink:
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
         raise NotImplementedError
 
-    def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
-        raise NotImplementedError
+    def erase_origin(self, *, origin_id: int, take_back: bool, user: User | None, now: datetime) -> None:
+        origin = Origin.unscoped.get(pk=origin_id)
+        origin_erasure.start(
+            account_id=origin.account_id, origin_id=origin_id, take_back=take_back, user=user, now=now,
+            enqueue=tasks.enqueue_job,
+        )  # fmt: skip
 
 
 def install() -> None:

@@ -116,24 +116,21 @@ def facts_of(
     """What besides the card decides whether its settings go together. `mapped`: locations (external ids) that are
     tied to a store, which the floor above knows.
     """
-    account_id = connection.account_id
-    origins = list(connection.credentials(manager="unscoped").exclude(origin=None).values_list("origin", flat=True))
+    credentials = list(connection.credentials(manager="unscoped").defer("secrets", "token").order_by("pk"))
+    origins = sorted({c.origin_id for c in credentials if c.origin_id})
     places = Location.unscoped.filter(origin__in=origins).order_by("name", "external_id")
     groups = PricingGroup.unscoped.filter(origin__in=origins, deleted=False).order_by("name")
-    programme = sink().programme(account_id=account_id)
+    programme = sink().programme(account_id=connection.account_id)
     zone = ZoneInfo(connection.account.timezone)
     return Facts(
         today=today or datetime.now(zone).date(),
         engine=programme.engine,
         accrual_start=programme.accrual_start,
-        locations={p.external_id: p.name or p.external_id for p in places},
+        country=connection.account.country,
+        locations={pk: name or pk for pk, name in places.values_list("external_id", "name")},
         mapped=mapped,
-        pricing_groups={g.external_id: g.name for g in groups},
-        markets={
-            m
-            for c in connection.credentials(manager="unscoped").filter(state__in=LIVE).defer("secrets", "token")
-            for m in c.settings.get("relevant_market") or ()
-        },
+        pricing_groups=dict(groups.values_list("external_id", "name")),
+        markets={m for c in credentials if c.state in LIVE for m in c.settings.get("relevant_market") or ()},
         ever_asked="sms_optin_after" in connection.since,
         as_of_now=as_of_now,
     )

@@ -26,6 +26,7 @@ from .kit.records import (
     StockRecord,
     TermRecord,
 )
+from .refusals import Refused
 
 
 @dataclass
@@ -340,7 +341,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                 LEFT JOIN integrations_sale s ON s.origin_id = %s AND s.external_id = l.external_id
                 ORDER BY l.external_id
                 ON CONFLICT (origin_id, external_id) DO UPDATE
-                SET {", ".join(f"{n} = excluded.{n}" for n in columns[1:])}, changed_at = now()
+                SET {", ".join(f"{n} = excluded.{n}" for n in columns[1:])}, erased_at = NULL, changed_at = now()
                 WHERE ({ours}) IS DISTINCT FROM ({theirs})
                 RETURNING id, external_id, xmax = 0""",
             [account_id, origin_id, origin_id, origin_id],
@@ -423,9 +424,14 @@ def solve(*, origin_id: int, stream: str, external_ids: Sequence[str], now: date
 
 
 def lock_origin(origin_id: int) -> None:
-    """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait."""
+    """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait.
+
+    Raises `Refused` while the origin is being erased: what lands meanwhile would be half there.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
+        cursor.execute("SELECT erasing_at FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
+        if (found := cursor.fetchone()) and found[0]:
+            raise Refused("What this source brought is being erased. It can be connected again when that is done.")
 
 
 LAND: dict[type, Callable[..., Landed]] = {

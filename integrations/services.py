@@ -34,7 +34,9 @@ from .card_settings import (
     settings_of,
     unfreeze,
 )
+from .chosen import LIVE
 from .clients import client_for
+from .erasing import OriginFigures, begin_erasing, erase_people, erase_rest, erase_sales, origin_figures, people_left
 from .evidence import Evidence, never_brought, read_past
 from .kit.card import Card, Verified
 from .kit.errors import BadCredentials, VendorError
@@ -56,12 +58,13 @@ from .sink import Batch, LandAgain, ProgrammeFacts, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "Problems", "ProgrammeFacts", "Refused",
-    "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect",
-    "credential_settings", "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run",
+    "LIVE", "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "OriginFigures", "Problems",
+    "ProgrammeFacts", "Refused", "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely",
+    "begin_erasing", "cards_in_use", "confirm", "connect", "credential_settings", "disconnect", "dismiss",
+    "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "erase_people", "erase_rest", "erase_sales",
     "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
-    "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_all", "save_credential",
-    "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
+    "never_brought", "origin_figures", "origin_of", "people_left", "read_past", "reconnect", "run_slice", "save_all",
+    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -198,6 +201,8 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
         defaults={"title": verified.title},
     )
     landing.lock_origin(origin.pk)
+    if origin.erased_at:
+        Origin.unscoped.filter(pk=origin.pk).update(erased_at=None)
     landing.locations(account_id=credential.account_id, origin_id=origin.pk, records=verified.locations)
     if credential.origin_id not in (None, origin.pk):
         # Another company: its cursors say nothing about this one.

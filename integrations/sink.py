@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
+from aiqsync.accounts.models import User
+
 
 class LandAgain(Exception):
     """The page met another transaction on the way: roll back and land it again."""
@@ -65,8 +67,10 @@ class Sink(Protocol):
     def delivered(self, *, write_id: int, customer_id: int, now: datetime) -> None:
         """An outbound write is in the POS as this customer of ours (just landed)."""
 
-    def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
-        """An origin's rows are about to be erased: take back what came of them, or keep the balances."""
+    def erase_origin(self, *, origin_id: int, take_back: bool, user: User | None, now: datetime) -> None:
+        """An origin is marked for erasing: do it in the background, by `services.erase_people`, `erase_sales` and
+        `erase_rest`; take back what came of its rows, or keep the balances. May raise `Refused`.
+        """
 
 
 class _Nobody:
@@ -90,7 +94,7 @@ class _Nobody:
     def delivered(self, *, write_id, customer_id, now) -> None:
         return None
 
-    def erase_origin(self, *, origin_id, take_back, now) -> None:
+    def erase_origin(self, *, origin_id, take_back, user, now) -> None:
         return None
 
 

@@ -226,6 +226,9 @@ class Sale(TenantModel):
     currency = models.CharField(max_length=3, blank=True)
     line_count = models.PositiveIntegerField(default=0)
     lines_digest = models.CharField(max_length=32, blank=True, help_text="Tells a changed line without reading lines.")
+    erased_at = models.DateTimeField(
+        null=True, help_text="Its origin was erased: a stub without lines, at rest until it is read anew."
+    )
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
