@@ -1,6 +1,7 @@
 """A card's page of documentation, made from its declaration."""
 
-from .kit.card import Card
+from .kit.card import Card, Setting
+from .kit.settings import STANDARD
 
 _WORDS = {
     "customers": "Customers come in",
@@ -61,13 +62,14 @@ def page(card: Card) -> str:
         "",
         "## Settings",
         "",
-        "| Label | Name | Default | What it does | Careful |",
-        "|---|---|---|---|---|",
-        *(
-            _row(s.label, f"`{s.name}`", "on" if s.default else "off", f"{s.help} {s.effect}", s.warning)
-            for s in card.settings
-        ),
+        "Kept for the whole card, or for each credential where that is said. What acts on people is counted first and "
+        "begins only when somebody has confirmed it.",
         "",
+        "| Label | Name | Default | What it is | What it does | Warning | Goes together with |",
+        "|---|---|---|---|---|---|---|",
+        *(_setting(s) for s in card.settings),
+        "",
+        *_unserved(card),
         "## What is read, and how often",
         "",
         "| Stream | Read again after | When it brings nothing |",
@@ -92,6 +94,35 @@ def page(card: Card) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _setting(setting: Setting) -> str:
+    notes = [
+        word
+        for word, yes in (
+            ("of each credential", setting.on == "credential"),
+            ("shows a dry run first", bool(setting.people)),
+        )
+        if yes
+    ]
+    label = f"{setting.label} ({', '.join(notes)})" if notes else setting.label
+    default = setting.shown(list(setting.default) if isinstance(setting.default, tuple) else setting.default)
+    return _row(label, f"`{setting.name}`", default, setting.help, setting.effect, setting.warning, setting.interplay)
+
+
+def _unserved(card: Card) -> list[str]:
+    """The settings other cards have and this one cannot serve, with the reason."""
+    if not card.unserved:
+        return []
+    by_name = {made(card.title).name: made(card.title).label for made in STANDARD}
+    return [
+        "Not on this card:",
+        "",
+        "| Label | Name | Why not |",
+        "|---|---|---|",
+        *(_row(by_name.get(name, name), f"`{name}`", why) for name, why in card.unserved.items()),
+        "",
+    ]
 
 
 def limits(card: Card) -> list[tuple[str, str]]:

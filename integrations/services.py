@@ -28,6 +28,7 @@ from .card_settings import (
     judged,
     mirroring,
     origin_of,
+    read_settings,
     save_all,
     save_credential_settings,
     save_settings,
@@ -54,17 +55,19 @@ from .models import (
 )
 from .pulling import run_slice
 from .refusals import Problems, Refused
+from .shaping import outside_market
 from .sink import Batch, LandAgain, ProgrammeFacts, Sink
 from .sink import install as install_sink
 
 __all__ = [
-    "LIVE", "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "OriginFigures", "Problems",
+    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LIVE", "LandAgain", "OriginFigures", "Problems",
     "ProgrammeFacts", "Refused", "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely",
     "begin_erasing", "cards_in_use", "confirm", "connect", "credential_settings", "disconnect", "dismiss",
     "dispatch_due", "e164", "effective", "email_of", "enqueue_run", "erase_people", "erase_rest", "erase_sales",
     "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
-    "never_brought", "origin_figures", "origin_of", "people_left", "read_past", "reconnect", "run_slice", "save_all",
-    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
+    "never_brought", "origin_figures", "origin_of", "outside_market", "people_left", "read_past", "read_settings",
+    "reconnect", "run_slice", "save_all", "save_credential", "save_credential_settings", "save_settings",
+    "settings_of", "sync_now", "unfreeze",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from .chosen import Effective, effective
@@ -188,3 +189,16 @@ SELECT (SELECT count(*) FROM integrations_outsidemarket WHERE origin_id = ANY(%(
 def counts(cursor: Any, *, origin_ids: Sequence[int]) -> Counts:
     cursor.execute(_COUNTS, {"origins": list(origin_ids), "known": list(WRITINGS)})
     return Counts(*cursor.fetchone())
+
+
+def outside_market(*, account_id: int, phone: str = "", email: str = "") -> OutsideMarket | None:
+    """A customer of this phone (E.164) or e-mail who stayed outside a market."""
+    asked = Q()
+    if phone:
+        asked |= Q(phone_digest=contact_digest(phone, kind="phone", account_id=account_id))
+    if email:
+        asked |= Q(email_digest=contact_digest(email, kind="email", account_id=account_id))
+    if not asked:
+        return None
+    found = OutsideMarket.unscoped.filter(asked, account_id=account_id)
+    return found.select_related("origin").order_by("-seen_at").first()

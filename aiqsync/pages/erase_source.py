@@ -1,4 +1,4 @@
-"""Erase what a disconnected source brought: a dry run in figures, its number typed, then progress with stop and resume."""
+"""Erase what a disconnected source brought: a dry run, its number typed, then progress with stop and resume."""
 
 from django.contrib import messages
 from django.db import transaction

@@ -279,3 +279,10 @@ def mirror(vendor: str) -> Flag:
         people="mirror_points",
         group="Loyalty",
     )
+
+
+# Every standard setting there is, in the order of a card's page: what a card lists, or names in `unserved`.
+STANDARD = (
+    market, locations, skip_payment, freeze, sync_personas, pricing_group, sync_market, enrol_after, sms_after,
+    points_import, mirror,
+)  # fmt: skip
