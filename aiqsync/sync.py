@@ -4,9 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from aiqsync.accounts.models import User
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import contact_import, ingest, matching, outbound, rules, switches
+from integrations.models import Origin
+from loyalty import contact_import, ingest, matching, origin_erasure, outbound, rules, switches
 
 from . import tasks
 
@@ -78,8 +80,12 @@ class LoyaltySink:
             earn_from=earn_from, now=now,
         )  # fmt: skip
 
-    def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
-        raise NotImplementedError
+    def erase_origin(self, *, origin_id: int, take_back: bool, user: User | None, now: datetime) -> None:
+        origin = Origin.unscoped.get(pk=origin_id)
+        origin_erasure.start(
+            account_id=origin.account_id, origin_id=origin_id, take_back=take_back, user=user, now=now,
+            enqueue=tasks.enqueue_job,
+        )  # fmt: skip
 
 
 def install() -> None:

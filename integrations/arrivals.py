@@ -38,17 +38,20 @@ def arrive(
     bad: Collection[str] = (),
     seconds: dict[str, float] | None = None,
     first: Callable[[], None] | None = None,
+    shaped: bool = True,
 ) -> landing.Landed:
     """One batch, in the caller's transaction. May raise `LandAgain`.
 
     `bad`: external ids whose earlier refusals this batch does not solve. `seconds` collects what land and points took.
-    `first` is called when the rows are in the tables and before anybody is told of them.
+    `first` is called when the rows are in the tables and before anybody is told of them. `shaped` False: a customer
+    whom we created in the POS comes in whatever the market says.
     """
     # Pages of one origin land one after the other: a sale and its customer, landed at the same moment, would each
     # not see the other, and nobody would join them.
     landing.lock_origin(origin_id)
     started = time.monotonic()
-    landed = landing.LAND[record](account_id=account_id, origin_id=origin_id, records=records)
+    more = {} if shaped or record is not CustomerRecord else {"shaped": False}
+    landed = landing.LAND[record](account_id=account_id, origin_id=origin_id, records=records, **more)
     if refused:
         landing.refuse(account_id=account_id, origin_id=origin_id, stream=stream, rows=refused, now=now, region=region)
     if good := [r.external_id for r in records if r.external_id not in bad]:

@@ -1,33 +1,30 @@
-"""What a merchant chose on a card: read with its defaults, judged together, saved; and freezing.
+"""What a merchant chooses on a card: judged together, saved; and freezing. What holds is read in `chosen.py`.
 
 Plain settings take effect with the next sync. Those that act on people become a `SettingChange`: counted, shown,
 confirmed by somebody and recorded, and only then applied (`loyalty` does both, behind the sink).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from aiqsync.accounts.models import User
 
-from . import registry
+from . import registry, shaping
+from .chosen import LIVE, Effective, credential_settings, effective, facts_of, mirroring, settings_of
 from .kit.card import Card
-from .kit.interplay import Facts, Verdict, judge
+from .kit.interplay import Verdict, judge
 from .kit.settings import Setting
 from .models import (
     OPEN_CHANGE,
     ChangeState,
     Connection,
     Credential,
-    CredentialState,
-    Location,
     Origin,
-    PricingGroup,
     RunStatus,
     SettingChange,
     StreamState,
@@ -36,8 +33,14 @@ from .models import (
 from .refusals import Problems, Refused
 from .sink import sink
 
-LIVE = (CredentialState.CONNECTED, CredentialState.PAUSED)
+READ_AGAIN = "All customers are read again from the beginning, for those who stayed outside until now."
 WAITING_CHANGE = (ChangeState.COUNTING, ChangeState.COUNTED)
+
+__all__ = [
+    "Effective", "Saved", "confirm", "credential_settings", "dismiss", "effective", "facts_of", "freeze", "go_on",
+    "halt", "judged", "mirroring", "origin_of", "read_settings", "save_all", "save_credential_settings",
+    "save_settings", "settings_of", "unfreeze", "write_settings",
+]  # fmt: skip
 
 
 @dataclass
@@ -48,118 +51,8 @@ class Saved:
     warned: dict[str, str] = field(default_factory=dict)
     offers: dict[str, str] = field(default_factory=dict)
     proposed: dict[str, int] = field(default_factory=dict)  # setting -> SettingChange id
-
-
-@dataclass(frozen=True)
-class Effective:
-    """What the live connections of an origin say, for whoever lands or writes. Several live cards of one company add
-    up: a market or a restriction counts only where all of them have one."""
-
-    origin_id: int
-    markets: frozenset[str] = frozenset()  # empty: all
-    sync_personas: bool = True
-    sync_personas_since: datetime | None = None
-    creates: bool = False  # sign-ups are created in the POS
-    sync_to_market: bool = False
-    pricing_group: str = ""
-    enrol_after: date | None = None
-    sms_after: date | None = None
-    points_import_on: date | None = None
-    mirror: bool = False
-    frozen: bool = False
-    connected: bool = False
-
-
-def settings_of(connection: Connection) -> dict[str, Any]:
-    """Every setting of the card, with its default where nothing was chosen. `frozen` is the connection's own column."""
-    card = registry.get(connection.card)
-    values = {s.name: connection.settings.get(s.name, _default(s)) for s in card.settings_on("card")}
-    if "frozen" in values:
-        values["frozen"] = connection.frozen_at is not None
-    return values
-
-
-def credential_settings(credential: Credential) -> dict[str, Any]:
-    """The same for one credential."""
-    card = registry.get(credential.connection.card)
-    return {s.name: credential.settings.get(s.name, _default(s)) for s in card.settings_on("credential")}
-
-
-def _default(setting: Setting) -> Any:
-    return list(setting.default) if isinstance(setting.default, tuple) else setting.default
-
-
-def effective(*, origin_id: int) -> Effective:
-    """What counts for rows of this origin, and for writes to it. Reads three rows or so; ask once a batch."""
-    credentials = list(
-        Credential.unscoped.filter(origin_id=origin_id, state__in=LIVE).select_related("connection").order_by("id")
-    )
-    if not credentials:
-        return Effective(origin_id)
-    cards = [settings_of(c.connection) for c in credentials]
-    served = [registry.get(c.connection.card) for c in credentials]
-    markets = [frozenset(credential_settings(c).get("relevant_market") or ()) for c in credentials]
-    syncing = [c for c, values in zip(credentials, cards, strict=True) if values.get("sync_personas")]
-    since = [datetime.fromisoformat(s) for c in syncing if (s := c.connection.since.get("sync_personas"))]
-    return Effective(
-        origin_id=origin_id,
-        markets=frozenset().union(*markets) if all(markets) else frozenset(),
-        # A card without the switch (push, files) always brings edits.
-        sync_personas=bool(syncing) or not all(card.serves("sync_personas") for card in served),
-        sync_personas_since=min(since, default=None),
-        creates=bool(syncing),
-        sync_to_market=any(values.get("sync_to_market") for values in cards),
-        pricing_group=next((g for values in cards if (g := values.get("pricing_group"))), ""),
-        enrol_after=_earliest(values.get("enrol_after") for values in cards),
-        sms_after=_earliest(values.get("sms_optin_after") for values in cards),
-        points_import_on=_earliest(values.get("points_import_on") for values in cards),
-        mirror=any(values.get("mirror_points") for values in cards),
-        frozen=all(c.frozen_at or c.connection.frozen_at for c in credentials),
-        connected=any(c.state == CredentialState.CONNECTED for c in credentials),
-    )
-
-
-def _earliest(days: Iterable[str | None]) -> date | None:
-    return min((date.fromisoformat(day) for day in days if day), default=None)
-
-
-def mirroring(*, account_id: int) -> list[Card]:
-    """The cards whose balances are mirrored: the programme asks before it takes up FIFO or redeems."""
-    found = Connection.unscoped.filter(account_id=account_id, settings__mirror_points=True).order_by("id")
-    waiting = SettingChange.unscoped.filter(
-        account_id=account_id, setting="mirror_points", after=True, state=ChangeState.APPLYING
-    ).values_list("connection__card", flat=True)
-    slugs = {one.card for one in found} | set(waiting)
-    return [registry.get(slug) for slug in sorted(slugs) if slug in registry.CARDS]
-
-
-def facts_of(
-    connection: Connection, *, today: date | None = None, as_of_now: bool = False, mapped: Collection[str] = ()
-) -> Facts:
-    """What besides the card decides whether its settings go together. `mapped`: locations (external ids) that are
-    tied to a store, which the floor above knows.
-    """
-    account_id = connection.account_id
-    origins = list(connection.credentials(manager="unscoped").exclude(origin=None).values_list("origin", flat=True))
-    places = Location.unscoped.filter(origin__in=origins).order_by("name", "external_id")
-    groups = PricingGroup.unscoped.filter(origin__in=origins, deleted=False).order_by("name")
-    programme = sink().programme(account_id=account_id)
-    zone = ZoneInfo(connection.account.timezone)
-    return Facts(
-        today=today or datetime.now(zone).date(),
-        engine=programme.engine,
-        accrual_start=programme.accrual_start,
-        locations={p.external_id: p.name or p.external_id for p in places},
-        mapped=mapped,
-        pricing_groups={g.external_id: g.name for g in groups},
-        markets={
-            m
-            for c in connection.credentials(manager="unscoped").filter(state__in=LIVE)
-            for m in c.settings.get("relevant_market") or ()
-        },
-        ever_asked="sms_optin_after" in connection.since,
-        as_of_now=as_of_now,
-    )
+    before: dict[str, Any] = field(default_factory=dict)  # what those settings were
+    notes: list[str] = field(default_factory=list)  # what else the saving set in motion, as sentences
 
 
 def read_settings(card: Card, given: Mapping[str, Any], *, on: str = "card") -> dict[str, Any]:
@@ -219,6 +112,7 @@ def save_settings(
         for name, value in values.items():
             if value == before[name]:
                 continue
+            saved.before[name] = before[name]
             if name == "frozen":
                 _set_frozen(connection=connection, credential=None, on=value, now=now)
                 saved.changed[name] = value
@@ -227,6 +121,7 @@ def save_settings(
             else:
                 saved.changed[name] = value
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
+        _follow(connection, before, saved, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
         for change in SettingChange.unscoped.filter(
             connection=connection, setting__in=dropped, state__in=OPEN_CHANGE
@@ -235,6 +130,83 @@ def save_settings(
             halt(change=change, now=now)
             dismiss(change=change, now=now)
     return saved
+
+
+def _follow(connection: Connection, before: Mapping[str, Any], saved: Saved, now: datetime) -> None:
+    """What must be read again because of what was chosen; in the saving's transaction."""
+    origins = list(
+        connection.credentials(manager="unscoped").exclude(origin=None).values_list("origin", flat=True).distinct()
+    )
+    if saved.changed.get("sync_to_market") is False and shaping.read_again(origin_ids=origins, now=now):
+        saved.notes.append(READ_AGAIN)
+    if "restrict_locations" in saved.changed:
+        was, only = before["restrict_locations"], saved.changed["restrict_locations"]
+        # A run that began with the old choice ends; the next one begins with the new.
+        shaping.stop_reading(origin_ids=origins, stream="sales", why="The choice of locations was changed.")
+        states = StreamState.unscoped.filter(credential__connection=connection, stream="sales")
+        states.update(next_due=now)
+        if was and not (only and set(only) <= set(was)):
+            # What was left out so far says nothing until it has been read: no evidence for releasing anything.
+            states.filter(first_done_at__isnull=False).update(read_until=None)
+            saved.notes.append("The sales of the locations that were added are being read, the past as well.")
+
+
+def save_all(
+    *,
+    connection: Connection,
+    given: Mapping[str, Any],
+    of_credentials: Mapping[int, Mapping[str, Any]],
+    now: datetime,
+    user: User | None = None,
+    as_of_now: bool = False,
+    mapped: Collection[str] = (),
+) -> Saved:
+    """The whole settings form: the card's settings and each credential's, all of it or nothing.
+
+    Raises `Problems`; a credential's setting is named `<setting>-<credential id>` in it, in `changed` and in `warned`.
+    """
+    with transaction.atomic():
+        connection = Connection.unscoped.select_for_update().get(pk=connection.pk)
+        whole, problems = Saved(), {}
+        credentials = {
+            c.pk: c for c in connection.credentials(manager="unscoped").defer("secrets", "token").order_by("pk")
+        }
+
+        def theirs() -> None:
+            for pk, values in of_credentials.items():
+                if pk not in credentials:
+                    raise Refused("This credential is not there any more. Load the page again.")
+                try:
+                    with transaction.atomic():
+                        saved = save_credential_settings(credential=credentials[pk], given=values, now=now)
+                except Problems as error:
+                    problems.update({f"{name}-{pk}": why for name, why in error.fields.items()})
+                    continue
+                whole.changed |= {f"{name}-{pk}": value for name, value in saved.changed.items()}
+                whole.before |= {f"{name}-{pk}": value for name, value in saved.before.items()}
+                whole.notes += [note for note in saved.notes if note not in whole.notes]
+
+        def cards() -> None:
+            try:
+                with transaction.atomic():
+                    saved = save_settings(
+                        connection=connection, given=given, now=now, user=user, as_of_now=as_of_now, mapped=mapped
+                    )
+            except Problems as error:
+                problems.update(error.fields)
+                return
+            whole.changed |= saved.changed
+            whole.before |= saved.before
+            whole.warned, whole.offers, whole.proposed = saved.warned, saved.offers, saved.proposed
+            whole.notes += [note for note in saved.notes if note not in whole.notes]
+
+        # What is needed is there before what needs it, and goes after it.
+        first, second = (theirs, cards) if given.get("sync_to_market") else (cards, theirs)
+        first()
+        second()
+        if problems:
+            raise Problems(problems)
+    return whole
 
 
 def write_settings(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
@@ -248,28 +220,37 @@ def write_settings(connection: Connection, values: Mapping[str, Any], now: datet
     connection.save(update_fields=["settings", "since"])
 
 
-def save_credential_settings(
-    *, credential: Credential, given: Mapping[str, Any], now: datetime
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Store one credential's settings (its market). Returns (what changed, what to know). Raises `Problems`."""
+def save_credential_settings(*, credential: Credential, given: Mapping[str, Any], now: datetime) -> Saved:
+    """Store one credential's settings (its market). Raises `Problems`."""
     card = registry.get(credential.connection.card)
     values = read_settings(card, given, on="credential")
+    saved = Saved()
     with transaction.atomic():
         credential = Credential.unscoped.select_for_update().select_related("connection").get(pk=credential.pk)
         before = credential_settings(credential)
-        changed = {name: value for name, value in values.items() if value != before[name]}
-        if "relevant_market" in changed and not changed["relevant_market"]:
-            others = credential.connection.credentials(manager="unscoped").filter(state__in=LIVE)
-            if settings_of(credential.connection).get("sync_to_market") and not any(
-                c.settings.get("relevant_market") for c in others.exclude(pk=credential.pk)
-            ):
-                raise Problems(
-                    {"relevant_market": "“Sync to relevant market” is on and needs a market: turn it off first."}
-                )
-        if changed:
-            credential.settings = credential.settings | changed
-            credential.save(update_fields=["settings"])
-    return changed, {}
+        saved.changed = {name: value for name, value in values.items() if value != before[name]}
+        saved.before = {name: before[name] for name in saved.changed}
+        if not saved.changed:
+            return saved
+        if "relevant_market" in saved.changed:
+            _check_market(credential, saved.changed["relevant_market"])
+        credential.settings = credential.settings | saved.changed
+        credential.save(update_fields=["settings"])
+        if "relevant_market" in saved.changed and credential.origin_id:
+            was, will = set(before["relevant_market"]), set(saved.changed["relevant_market"])
+            if was and not (will and will <= was) and shaping.read_again(origin_ids=[credential.origin_id], now=now):
+                saved.notes.append(READ_AGAIN)
+            if not will:
+                shaping.forget_outside(origin_ids=[credential.origin_id])
+    return saved
+
+
+def _check_market(credential: Credential, market: Collection[str]) -> None:
+    if market or not settings_of(credential.connection).get("sync_to_market"):
+        return
+    others = credential.connection.credentials(manager="unscoped").filter(state__in=LIVE).exclude(pk=credential.pk)
+    if not any(c.settings.get("relevant_market") for c in others.defer("secrets", "token")):
+        raise Problems({"relevant_market": "“Sync to relevant market” is on and needs a market: turn it off first."})
 
 
 # Settings that act on people
@@ -419,8 +400,8 @@ def _set_frozen(*, connection: Connection | None, credential: Credential | None,
         due = StreamState.unscoped.filter(credential=credential)
     else:
         assert connection is not None
-        Connection.unscoped.filter(pk=connection.pk, frozen_at__isnull=on).update(frozen_at=at)
-        connection.frozen_at = at
+        if Connection.unscoped.filter(pk=connection.pk, frozen_at__isnull=on).update(frozen_at=at):
+            connection.frozen_at = at
         of_these = {"stream__credential__connection": connection}
         due = StreamState.unscoped.filter(credential__connection=connection)
     if on:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 
 from .kit.addresses import guard
 from .kit.card import Card
@@ -58,8 +59,14 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Ab
     are being tried must not touch the ones that work.
     """
 
+    frozen = f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing."
     if credential.frozen_at or credential.connection.frozen_at:
-        raise Frozen(f"{card.title} is frozen: “Use last backup” is on, so it is asked nothing and told nothing.")
+        raise Frozen(frozen)
+
+    def thawed() -> None:
+        # Asked of the database before each call: it may have been frozen since this client was made.
+        if is_frozen(credential.pk):
+            raise Frozen(frozen)
 
     if card.client is None:
         return nullcontext(None)
@@ -76,11 +83,22 @@ def client_for(credential: Credential, card: Card, *, fresh: bool = False) -> Ab
         # Looked up once for each pull, and pinned: what the name says meanwhile moves nothing.
         pinned = guard(credential.values.get(card.address, ""), settings.ALLOW_LOOPBACK_ADDRESSES, setting=card.address)
         base_url, more = pinned.url, {"pinned": pinned}
-    return card.client(
+    client = card.client(
         values={**credential.values, **(credential.secrets or {}), **(_told(credential) if card.told else {})},
         base_url=base_url,
         token=None if fresh else credential.token,
         save_token=save_token,
         limiter=limiter_for(credential, card),
         **more,
+    )
+    client.before_call = thawed
+    return client
+
+
+def is_frozen(credential_id: int) -> bool:
+    """“Use last backup” is on for this credential or for its whole card."""
+    return (
+        Credential.unscoped.filter(pk=credential_id)
+        .filter(Q(frozen_at__isnull=False) | Q(connection__frozen_at__isnull=False))
+        .exists()
     )

@@ -18,3 +18,11 @@ def paper_id(raw: str, *, kind: str, account_id: int) -> str:
         return ""
     message = f"{kind}|{account_id}|{plain}".encode(errors="replace")
     return hmac.new(settings.LINK_KEY.encode(), message, "sha256").hexdigest()
+
+
+def contact_digest(value: str, *, kind: str, account_id: int) -> str:
+    """The digest of a phone (E.164) or an e-mail of somebody who was not imported; "" of nothing."""
+    if not value:
+        return ""
+    message = f"outside|{kind}|{account_id}|{value.lower()}".encode(errors="replace")
+    return hmac.new(settings.LINK_KEY.encode(), message, "sha256").hexdigest()

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .kit.card import Card
+from .kit.card import Card, Setting
+from .kit.settings import STANDARD
 
 _WORDS = {
     "customers": "Customers come in",
@@ -51,13 +52,14 @@ def page(card: Card) -> str:
         *_credentials(card),
         "## Settings",
         "",
-        "| Label | Name | Default | What it does | Careful |",
-        "|---|---|---|---|---|",
-        *(
-            _row(s.label, f"`{s.name}`", "on" if s.default else "off", f"{s.help} {s.effect}", s.warning)
-            for s in card.settings
-        ),
+        "Kept for the whole card, or for each credential where that is said. What acts on people is counted first and "
+        "begins only when somebody has confirmed it.",
         "",
+        "| Label | Name | Default | What it is | What it does | Warning | Goes together with |",
+        "|---|---|---|---|---|---|---|",
+        *(_setting(s) for s in card.settings),
+        "",
+        *_unserved(card),
         *_flow(card),
         *(line for heading, text in card.about for line in (f"## {heading}", "", text, "")),
         "## What this POS can and cannot",
@@ -155,6 +157,35 @@ def _by_hand(card: Card) -> list[str]:
     """The part of the page that people write: `integrations/<slug>/guide.md`."""
     path = Path(__file__).parent / card.slug / "guide.md"
     return [path.read_text().strip(), ""] if path.exists() else []
+
+
+def _setting(setting: Setting) -> str:
+    notes = [
+        word
+        for word, yes in (
+            ("of each credential", setting.on == "credential"),
+            ("shows a dry run first", bool(setting.people)),
+        )
+        if yes
+    ]
+    label = f"{setting.label} ({', '.join(notes)})" if notes else setting.label
+    default = setting.shown(list(setting.default) if isinstance(setting.default, tuple) else setting.default)
+    return _row(label, f"`{setting.name}`", default, setting.help, setting.effect, setting.warning, setting.interplay)
+
+
+def _unserved(card: Card) -> list[str]:
+    """The settings other cards have and this one cannot serve, with the reason."""
+    if not card.unserved:
+        return []
+    by_name = {made(card.title).name: made(card.title).label for made in STANDARD}
+    return [
+        "Not on this card:",
+        "",
+        "| Label | Name | Why not |",
+        "|---|---|---|",
+        *(_row(by_name.get(name, name), f"`{name}`", why) for name, why in card.unserved.items()),
+        "",
+    ]
 
 
 def limits(card: Card) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from .kit.card import Card, Field, Flag, Lines
+from .kit.card import Card, Field, Lines
 
 
 class CredentialForm(forms.Form):
@@ -57,25 +57,4 @@ def _typed(declared: Field, *, kept: str) -> forms.CharField:
         widget = forms.PasswordInput(attrs, render_value=False)
     field = forms.CharField(label=declared.label, help_text=declared.help, required=False, widget=widget)
     field.kept = kept
-    return field
-
-
-class SettingsForm(forms.Form):
-    """A card's switches with what each does."""
-
-    def __init__(self, card: Card, *args: Any, locked: bool = False, **options: Any) -> None:
-        super().__init__(*args, auto_id="setting_%s", **options)
-        for flag in card.settings:
-            self.fields[flag.name] = _switch(flag, locked)
-
-    def given(self) -> dict[str, bool]:
-        return {name: name in self.data for name in self.fields}
-
-
-def _switch(flag: Flag, locked: bool) -> forms.BooleanField:
-    attrs: dict[str, Any] = {"class": "iq-switch", "role": "switch"}
-    field = forms.BooleanField(
-        label=flag.label, help_text=flag.help, required=False, widget=forms.CheckboxInput(attrs), disabled=locked
-    )
-    field.effect, field.warning = flag.effect, flag.warning
     return field

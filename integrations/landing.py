@@ -13,7 +13,7 @@ from django.db import connection
 
 from aiqsync.accounts.statistics import loaded
 
-from . import suppression
+from . import shaping, suppression
 from .digests import paper_id
 from .kit.records import (
     BalanceRecord,
@@ -27,6 +27,7 @@ from .kit.records import (
     StockRecord,
     TermRecord,
 )
+from .refusals import Refused
 
 
 @dataclass
@@ -37,11 +38,13 @@ class Landed:
     new: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
     unchanged: int = 0
+    outside: int = 0  # customers who stay outside the market
     people: list[int] = field(default_factory=list)  # customers of whom sales told something new
 
     def add(self, other: "Landed") -> None:
         self.read += other.read
         self.unchanged += other.unchanged
+        self.outside += other.outside
         self.new += other.new
         self.changed += other.changed
         self.people += other.people
@@ -132,20 +135,27 @@ def _upsert(
 
 def _count(landed: Landed, read: int) -> Landed:
     landed.read = read
-    landed.unchanged = read - len(landed.new) - len(landed.changed)
+    landed.unchanged = read - len(landed.new) - len(landed.changed) - landed.outside
     return landed
 
 
-def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord]) -> Landed:
-    """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub."""
+def customers(*, account_id: int, origin_id: int, records: Sequence[CustomerRecord], shaped: bool = True) -> Landed:
+    """Land customers. A row with an older version than ours changes nothing; one of somebody removed is a stub.
+
+    `shaped`: as the card's settings say, who stays outside and whose edits do. Not for one that we created ourselves.
+    """
     rows = [_without_papers(account_id, row) for row in _last_of_each(records)]
     with connection.cursor() as cursor:
         rows = suppression.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
+        outside = 0
+        if shaped:
+            rows, outside = shaping.customers(cursor, account_id=account_id, origin_id=origin_id, records=rows)
         _copy(cursor, "land_customer", _CUSTOMER, rows)
         landed = _upsert(
             cursor, what="customer", columns=_CUSTOMER, account_id=account_id, origin_id=origin_id,
             guard="AND excluded.version >= t.version", keep=_OF_PAPERS,
         )  # fmt: skip
+        landed.outside = outside
         suppression.mark_stubs(cursor, origin_id=origin_id, records=rows)
         loaded(cursor, len(landed.new), "integrations_customer")
     return _count(landed, len(records))
@@ -333,7 +343,7 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                 LEFT JOIN integrations_sale s ON s.origin_id = %s AND s.external_id = l.external_id
                 ORDER BY l.external_id
                 ON CONFLICT (origin_id, external_id) DO UPDATE
-                SET {", ".join(f"{n} = excluded.{n}" for n in columns[1:])}, changed_at = now()
+                SET {", ".join(f"{n} = excluded.{n}" for n in columns[1:])}, erased_at = NULL, changed_at = now()
                 WHERE ({ours}) IS DISTINCT FROM ({theirs})
                 RETURNING id, external_id, xmax = 0""",
             [account_id, origin_id, origin_id, origin_id],
@@ -374,6 +384,16 @@ def sales_with_details(*, origin_id: int, external_ids: Sequence[str]) -> dict[s
         return dict(cursor.fetchall())
 
 
+def of_these(*, sale_ids: Sequence[int], external_ids: Iterable[str]) -> int:
+    """How many of these rows are one of these sales."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM integrations_sale WHERE id = ANY(%s) AND external_id = ANY(%s)",
+            [list(sale_ids), list(external_ids)],
+        )
+        return cursor.fetchone()[0]
+
+
 def refuse(
     *, account_id: int, origin_id: int, stream: str, rows: Sequence[tuple[str, str, str, str]], now: datetime,
     region: str = "",
@@ -406,9 +426,14 @@ def solve(*, origin_id: int, stream: str, external_ids: Sequence[str], now: date
 
 
 def lock_origin(origin_id: int) -> None:
-    """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait."""
+    """Pages of one origin land one after the other. NO KEY: rows that refer to the origin need not wait.
+
+    Raises `Refused` while the origin is being erased: what lands meanwhile would be half there.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
+        cursor.execute("SELECT erasing_at FROM integrations_origin WHERE id = %s FOR NO KEY UPDATE", [origin_id])
+        if (found := cursor.fetchone()) and found[0]:
+            raise Refused("What this source brought is being erased. It can be connected again when that is done.")
 
 
 def file_pieces(*, account_id: int, origin_id: int, records: Sequence[FilePiece]) -> Landed:

@@ -1,14 +1,13 @@
 """What the floors above may ask of integrations: connect, sync, stop, and the seam through which rows come up."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, transaction
 from django.db import connection as db
-from django.db.models import Count, Exists, Model, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
@@ -33,28 +32,29 @@ from .card_settings import (
     note_failed,
     origin_of,
     origins_of,
+    read_settings,
     recount,
+    save_all,
     save_credential_settings,
     save_settings,
     settings_of,
     unfreeze,
 )
+from .chosen import LIVE
 from .clients import client_for
+from .erasing import OriginFigures, begin_erasing, erase_people, erase_rest, erase_sales, origin_figures, people_left
+from .evidence import Evidence, never_brought, read_past
 from .kit.card import Card, Verified
 from .kit.errors import BadCredentials, TryLater, VendorError
 from .kit.phones import e164, is_placeholder
 from .kit.phones import email as email_of
-from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
 from .models import (
     Connection,
     Credential,
     CredentialState,
-    Customer,
     Location,
     Origin,
-    PricingGroup,
     RunStatus,
-    Sale,
     StreamState,
     SyncRun,
 )
@@ -76,20 +76,22 @@ from .pulling import run_slice
 from .pushing import NotListening, Received, Sender, TooMany, receive, traffic
 from .pushing import prune as prune_pushed
 from .refusals import Problems, Refused
+from .shaping import outside_market
 from .sink import Batch, LandAgain, ProgrammeFacts, Sink, Wanted
 from .sink import install as install_sink
 
 __all__ = [
-    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LandAgain", "NotListening", "Problems",
-    "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany", "TryLater", "VendorError",
-    "Verified", "Wanted", "Writes", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect", "creating",
-    "credential_settings", "deliver_due", "disconnect", "dismiss", "dispatch_due", "dispatch_writes", "e164",
-    "effective", "email_of", "enqueue_run", "enqueue_write", "enqueue_writes", "facts_of", "forget_writes",
+    "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LIVE", "LandAgain", "NotListening",
+    "OriginFigures", "Problems", "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany",
+    "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "arrive_safely", "begin_erasing",
+    "cards_in_use", "confirm", "connect", "creating", "credential_settings", "deliver_due", "disconnect",
+    "dismiss", "dispatch_due", "dispatch_writes", "e164", "effective", "email_of", "enqueue_run",
+    "enqueue_write", "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
     "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
-    "origin_of", "origins_of", "read_past", "receive", "reconnect", "recount", "retry_writes", "run_slice",
-    "run_writes", "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now",
-    "traffic", "unfreeze", "writes_of",
+    "origin_figures", "origin_of", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
+    "receive", "reconnect", "recount", "retry_writes", "run_slice", "run_writes", "save_all", "save_credential",
+    "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic", "unfreeze", "writes_of",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
@@ -227,6 +229,8 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
         defaults={"title": verified.title},
     )
     landing.lock_origin(origin.pk)
+    if origin.erased_at:
+        Origin.unscoped.filter(pk=origin.pk).update(erased_at=None)
     landing.locations(account_id=credential.account_id, origin_id=origin.pk, records=verified.locations)
     if credential.origin_id not in (None, origin.pk):
         # Another company: its cursors say nothing about this one.
@@ -380,92 +384,6 @@ def prune(*, now: datetime, keep_days: int = 14) -> int:
         cursor.execute("DELETE FROM integrations_refusedrow WHERE last_at < %s", [now - timedelta(days=90)])
     prune_pushed(now=now)
     return runs
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Whether all sales up to a moment are known. `waiting`: what is not, as sentences for people."""
-
-    ok: bool
-    waiting: tuple[str, ...] = ()
-
-
-def read_past(*, account_id: int, moment: datetime, location_ids: Collection[int] | None = None) -> Evidence:
-    """Have the sales of these places (of all places: None) been read completely past `moment`?
-
-    A place counts as read when some credential of its origin is connected, its sales stream works and has read past the
-    moment. A source that is paused, failing, disconnected or behind is no evidence, and neither is having none.
-    """
-    states = StreamState.unscoped.filter(account_id=account_id, stream="sales").select_related(
-        "credential__connection", "credential__origin"
-    )
-    if location_ids is not None:
-        states = states.filter(credential__origin__locations__in=list(location_ids)).distinct()
-    told: dict[int, list[str]] = {}
-    good: set[int] = set()
-    for state in states:
-        origin = state.credential.origin
-        if origin is None:
-            continue
-        reason = _behind(state, moment)
-        told.setdefault(origin.pk, [])
-        if reason:
-            told[origin.pk].append(f"{registry.get(state.credential.connection.card).title}: {reason}")
-        else:
-            good.add(origin.pk)
-    if not told:
-        return Evidence(False, ("No point of sale is connected whose sales could tell.",))
-    waiting = tuple(text for origin, texts in told.items() if origin not in good for text in texts)
-    return Evidence(not waiting, waiting)
-
-
-def _behind(state: StreamState, moment: datetime) -> str:
-    """Why this stream says nothing about the moment; "" when it does."""
-    match state.credential.state:
-        case CredentialState.PAUSED:
-            return "the POS refuses the log-in; it needs attention."
-        case CredentialState.CONNECTED:
-            pass
-        case _:
-            return "it is disconnected."
-    if state.credential.frozen_at or state.credential.connection.frozen_at:
-        return "it is frozen (“Use last backup”)."
-    if not state.enabled:
-        return "its sales are not being read."
-    if state.first_done_at is None or state.read_until is None:
-        return "its first sync is not finished."
-    if state.failures:
-        return "reading its sales fails at the moment."
-    if state.read_until < moment:
-        return "its sales are not read so far yet."
-    return ""
-
-
-_TABLES: dict[type, type[Model]] = {
-    CustomerRecord: Customer, LocationRecord: Location, PricingGroupRecord: PricingGroup, SaleRecord: Sale,
-}  # fmt: skip
-
-
-def never_brought(*, card: Card, states: Sequence[StreamState]) -> set[int]:
-    """Which of these streams were read to the end and never brought a row, not even one that was refused.
-
-    Asked of the rows, not of the runs: those are pruned, and another credential may have read the same company.
-    """
-    asked, values = [], []
-    for state in states:
-        stream = card.stream(state.stream)
-        table = _TABLES.get(stream.record)
-        if table and stream.if_empty and state.first_done_at and state.credential.origin_id:
-            asked.append(
-                f"""SELECT %s::bigint WHERE NOT EXISTS (SELECT FROM {table._meta.db_table} WHERE origin_id = %s)
-                    AND NOT EXISTS (SELECT FROM integrations_refusedrow WHERE origin_id = %s AND stream = %s)"""
-            )
-            values += [state.pk, state.credential.origin_id, state.credential.origin_id, state.stream]
-    if not asked:
-        return set()
-    with db.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(asked), values)
-        return {row[0] for row in cursor.fetchall()}
 
 
 def lock_origins(*, account_id: int, inside_a_page: bool = False) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from aiqsync.accounts.models import User
+
 
 class LandAgain(Exception):
     """The page met another transaction on the way: roll back and land it again.
@@ -101,8 +103,10 @@ class Sink(Protocol):
     ) -> dict[str, Any]:
         """Take them over: the customers have landed. Figures so far and of these. May raise `LandAgain`."""
 
-    def erase_origin(self, *, origin_id: int, take_back: bool, now: datetime) -> None:
-        """An origin's rows are about to be erased: take back what came of them, or keep the balances."""
+    def erase_origin(self, *, origin_id: int, take_back: bool, user: User | None, now: datetime) -> None:
+        """An origin is marked for erasing: do it in the background, by `services.erase_people`, `erase_sales` and
+        `erase_rest`; take back what came of its rows, or keep the balances. May raise `Refused`.
+        """
 
 
 class _Nobody:
@@ -132,7 +136,7 @@ class _Nobody:
     def take_contacts(self, *, account_id, origin_id, contacts, so_far, user_id, earn_from, now) -> dict[str, Any]:
         return so_far
 
-    def erase_origin(self, *, origin_id, take_back, now) -> None:
+    def erase_origin(self, *, origin_id, take_back, user, now) -> None:
         return None
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 
+from .digests import contact_digest
 from .kit.phones import e164
 from .kit.phones import email as email_of
 from .kit.records import CustomerRecord, LineRecord, SaleRecord
-from .models import PushedCall, RefusedRow, Suppression, UploadError
+from .models import OutsideMarket, PushedCall, RefusedRow, Suppression, UploadError
 
 PHONE, EMAIL, SOURCE = "phone", "email", "source"
 PSEUDONYM = "erased:"
@@ -252,6 +254,7 @@ def forget(
         told = errors_told_of(account_id=account_id, sources=sources, known=known, names=names, region=region)
         upload_services.forget(account_id=account_id, told=[error.pk for error in told], now=now)
         forget_pushed(account_id=account_id, sources=sources, known=known, region=region)
+        _forget_outside(account_id, known)
         sold = forget_sales(cursor, account_id=account_id, sources=sources, sale_ids=sale_ids)
         cursor.execute(
             """UPDATE integrations_customer c SET external_id = k.name, first_name = '', last_name = '', phone = '',
@@ -263,6 +266,17 @@ def forget(
             [now, now, [pk for pk, _, _ in found], [pseudonym(account_id, *one) for one in sources], account_id],
         )
     return sold
+
+
+def _forget_outside(account_id: int, known: Collection[Known]) -> None:
+    """Records of theirs that stayed outside a market: even their digests go."""
+    by_kind = {
+        kind: [contact_digest(value, kind=kind, account_id=account_id) for one, value in known if one == kind and value]
+        for kind in (PHONE, EMAIL)
+    }
+    OutsideMarket.unscoped.filter(
+        Q(phone_digest__in=by_kind[PHONE]) | Q(email_digest__in=by_kind[EMAIL]), account_id=account_id
+    ).delete()
 
 
 def forget_sales(

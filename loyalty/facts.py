@@ -63,7 +63,8 @@ class SaleFacts:
 # Days are cut in Python, never in SQL: a database server may have other time zone data than we.
 # A sale's owner is the persona of its customer, else the one its receipt was attached to, at its root; refunds count
 # once their details named the original, less what was taken back of them in turn. What was settled for somebody who was
-# removed on request rests for ever: it is not read, so nothing recomputes it.
+# removed on request rests for ever: it is not read, so nothing recomputes it. So does a stub of an erased source, until
+# it is read anew.
 _FACTS = """
 SELECT s.id, coalesce(p.merged_into_id, p.id), coalesce(heir.member_from, p.member_from), s.kind, s.sold_at,
        s.net_cents, s.tax_cents, coalesce(r.net, 0), coalesce(r.tax, 0),
@@ -90,7 +91,7 @@ LEFT JOIN LATERAL (
     ) b ON true
     WHERE f.origin_id = s.origin_id AND f.original_id = s.external_id AND f.original_id <> '' AND f.kind = 'refund'
 ) r ON s.kind = 'sale'
-WHERE s.account_id = %(account)s AND s.id = ANY(%(sales)s) AND gone.id IS NULL
+WHERE s.account_id = %(account)s AND s.id = ANY(%(sales)s) AND gone.id IS NULL AND s.erased_at IS NULL
 ORDER BY s.id
 """
 
@@ -98,7 +99,7 @@ ORDER BY s.id
 def read(account_id: int, sale_ids: Iterable[int], rules: Rules) -> list[SaleFacts]:
     """The facts of these sales, in the order of their ids; where orders earn, with their siblings of the day.
 
-    Sales of somebody who was removed on request are left out.
+    Sales of somebody who was removed on request, and stubs of an erased source, are left out.
     """
     wanted = sorted(set(sale_ids))
     found = {sale.sale_id: sale for sale in _plain(account_id, wanted)}

@@ -15,7 +15,7 @@ class Read:
     source: str
     stream: str
     until: datetime | None
-    live: bool  # somebody reads it; a paused or disconnected one is as old as it is
+    live: bool  # somebody reads it; a paused, frozen or disconnected one is as old as it is
     next_at: datetime | None = None  # when it is read again
 
 
@@ -33,17 +33,24 @@ def read(stream: str = "sales") -> list[Read]:
             source=services.card(state.credential.connection.card).title,
             stream=stream,
             until=state.read_until,
-            live=state.credential.state == CredentialState.CONNECTED,
-            next_at=state.next_due if state.credential.state == CredentialState.CONNECTED else None,
+            live=_is_read(state),
+            next_at=state.next_due if _is_read(state) else None,
         )
         for state in states
     ]
     return _latest_first(found)
 
 
+def _is_read(state: StreamState) -> bool:
+    """Connected and not frozen."""
+    one = state.credential
+    return one.state == CredentialState.CONNECTED and not (one.frozen_at or one.connection.frozen_at)
+
+
 # The same as a column of somebody else's statement: [card, epoch or null, live] of each source of the account's sales.
 OF_SALES = """
-(SELECT json_agg(json_build_array(cn.card, extract(epoch FROM ss.read_until), cr.state = 'connected')
+(SELECT json_agg(json_build_array(cn.card, extract(epoch FROM ss.read_until), cr.state = 'connected'
+                                                AND cr.frozen_at IS NULL AND cn.frozen_at IS NULL)
                  ORDER BY cr.connection_id, cr.state DESC, ss.id)
  FROM integrations_streamstate ss JOIN integrations_credential cr ON cr.id = ss.credential_id AND cr.state <> 'draft'
  JOIN integrations_connection cn ON cn.id = cr.connection_id

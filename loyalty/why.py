@@ -18,7 +18,8 @@ from django.utils import timezone
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.templatetags.iq import points as plain_points
 from integrations.models import Customer, Sale, SaleKind
-from integrations.services import is_placeholder
+from integrations.services import card as card_of
+from integrations.services import is_placeholder, outside_market
 
 from . import freshness, ledger, search, worth
 from .models import BlockedPhone, Identifier, NumberDecision, Persona, SaleState, SuspectNumber
@@ -127,10 +128,27 @@ def _unknown(asked: _Asked, found: search.Found) -> Answer:
         return Answer("unknown", "This number is one digit over and over: it is nobody's, and joins nobody.")
     if found.phone or found.email:
         what = "phone" if found.phone else "e-mail"
+        if outside := _outside(asked, found):
+            return outside
         return Answer(
             "unknown", f"Nobody here has this {what}, neither in the POS nor here. {_read('customers')}", sync
         )
     return Answer("not_read", f"No receipt and no customer {asked.term} has been read. {_read('sales')}", sync)
+
+
+def _outside(asked: _Asked, found: search.Found) -> Answer | None:
+    """The POS knows him, and the card's market leaves him out: told by digests, for nothing else is kept of him."""
+    row = outside_market(account_id=asked.account.pk, phone=found.phone, email=found.email)
+    if row is None:
+        return None
+    card = card_of(row.origin.platform)
+    where = f"lives in {row.state}" if row.state else "has no state there"
+    return Answer(
+        "outside_market",
+        f"{card.title} knows a customer with this {'phone' if found.phone else 'e-mail'}, who {where}: outside the "
+        "market that is chosen on the card, so not imported. The purchases are kept and are joined when that changes.",
+        Remedy("card", f"Open the settings of {card.title}", "integrations.view", {"card": card.slug}),
+    )
 
 
 def _read(*streams: str) -> str:
@@ -396,6 +414,13 @@ def _the_sale(ids: Sequence[int]) -> Sale:
 def _of_a_sale(asked: _Asked, sale: Sale) -> Answer:
     if SaleState.objects.filter(sale=sale).exclude(persona__erased_at=None).exists():
         return _removed(asked)
+    if sale.erased_at:
+        return Answer(
+            "source_erased",
+            f"Receipt {sale} of {asked.day(sale.sold_at)} is of a source whose data was erased on "
+            f"{asked.day(sale.erased_at)}: its points stay as they were, and nothing more is known of it.",
+            None, None, sale,
+        )  # fmt: skip
     name = f"receipt {sale} of {asked.day(sale.sold_at)}"
     if sale.kind == SaleKind.REFUND:
         original = Sale.objects.filter(origin=sale.origin_id, external_id=sale.original_id or None).first()

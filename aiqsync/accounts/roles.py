@@ -20,6 +20,7 @@ ACTS: dict[str, frozenset[Role]] = {
     "home.view": _ALL - {Role.STAFF},
     "integrations.view": _RUN | {Role.MANAGER, Role.ANALYST},
     "integrations.change": _RUN,
+    "integrations.erase": frozenset({Role.OWNER}),  # what a POS brought, customers and lines of sales
     "stores.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.MARKETING, Role.FINANCE},
     "stores.change": _RUN,
     "programme.view": _RUN | {Role.MANAGER, Role.ANALYST, Role.MARKETING, Role.FINANCE},

@@ -1,12 +1,13 @@
 """One card's page: how it stands, what is running, what came of it, its stores, switches and credentials."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count, Window
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,10 +18,9 @@ from aiqsync import tasks
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
 from integrations import docs, services
-from integrations.forms import SettingsForm
 from integrations.models import Credential, RefusedRow, SyncRun
 
-from . import till, writes
+from . import card_settings, till, writes
 from .connect import form_page, mapping_rows, places_of
 from .integrations import frame
 from .progress import activity, run_row, running, stamp, tells, trouble
@@ -34,12 +34,22 @@ MAPPED_HERE = 30  # more locations than that are mapped on a page of their own
 
 @require_safe
 def page(request: HttpRequest, slug: str) -> HttpResponse:
-    now = timezone.now()
-    standing = standing_of(slug, now=now)
+    standing = standing_of(slug, now=timezone.now())
     if not standing.ever_connected:
         newest_draft = Credential.objects.filter(connection__card=slug).order_by("id").last()
         return form_page(request, standing, newest_draft)
-    card = standing.card
+    return show(request, standing)
+
+
+def show(
+    request: HttpRequest,
+    standing: Standing,
+    *,
+    typed: QueryDict | None = None,
+    problems: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """The card's page; with what was typed into its settings when some of it was refused."""
+    now, slug, card = standing.now, standing.card.slug, standing.card
     origins = [c.origin_id for c in standing.credentials if c.origin_id]
     refused = list(
         RefusedRow.objects.filter(origin__in=origins, solved_at=None)
@@ -49,7 +59,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     refused_count = refused[0].of if refused else 0
     titles = card.titles
     told = {state.pk: titles.get(state.stream, state.stream) for state in (*standing.states, *standing.past)}
-    places = list(places_of(standing)[: MAPPED_HERE + 1])
+    places = list(places_of(standing))
     runs, quiet = _runs(standing, show_all=request.GET.get("runs") == "all")
     newest = standing.newest
     streams = activity(standing)
@@ -77,15 +87,14 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
             refused_count=refused_count,
             refused_more=max(0, refused_count - REFUSED_SHOWN),
             rows=mapping_rows(places, suggest=False) if len(places) <= MAPPED_HERE else None,
-            switches=SettingsForm(
-                card,
-                initial={f.name: bool(standing.connection.settings.get(f.name, f.default)) for f in card.settings},
-                locked=not may(request.membership.role, "integrations.change"),
-            ),
+            may_freeze=card.serves("frozen"),
+            may_erase=may(request.membership.role, "integrations.erase"),
+            **card_settings.context(request, standing, places, typed=typed, problems=problems),
             credentials=[_credential_row(c, standing, now) for c in standing.credentials],
             **till.panel(request, standing),
             poll_url=reverse("admin:card-progress", args=[slug]),
         ),
+        status=422 if problems else 200,
     )
 
 
@@ -144,6 +153,9 @@ def _credential_row(credential: Credential, standing: Standing, now: datetime) -
         else standing.card.title,
         "tone": tones.get(credential.state, ""),
         "in_use": credential.state in IN_USE,
+        "frozen": day(credential.frozen_at) if credential.frozen_at else "",
+        "erasing": bool(credential.origin and credential.origin.erasing_at),
+        "erased": day(credential.origin.erased_at) if credential.origin and credential.origin.erased_at else "",
         "since": day(credential.connected_at) if credential.connected_at else "",
         "set": day(credential.secrets_at) if credential.secrets_at and standing.card.secret_names else "",
         "checked": moment(credential.checked_at, now=now) if credential.checked_at else "",
@@ -184,23 +196,3 @@ def sync_now(request: HttpRequest, slug: str) -> HttpResponse:
     else:
         messages.warning(request, f"Nothing can be read: {standing.card.title} is not connected.")
     return redirect("admin:card", slug)
-
-
-@require_POST
-def save_settings(request: HttpRequest, slug: str) -> HttpResponse:
-    standing = standing_of(slug, now=timezone.now())
-    if standing.connection is None:
-        raise Http404
-    with transaction.atomic():
-        changed = services.save_settings(
-            connection=standing.connection,
-            given=SettingsForm(standing.card, request.POST).given(),
-            now=timezone.now(),
-            user=request.user,
-        ).changed
-        if changed:
-            audit.record(
-                act="integration.settings_saved", target=standing.card.title, user=request.user, detail=changed
-            )
-    messages.success(request, "Settings saved; the next sync follows them." if changed else "Nothing was changed.")
-    return redirect(reverse("admin:card", args=[slug]) + "#settings")

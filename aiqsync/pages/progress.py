@@ -6,12 +6,13 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 from django.urls import reverse
+from django.utils.html import format_html
 
 from aiqsync.accounts.templatetags.iq import exact
 from integrations import services
 from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
 
-from .standing import FAILURES_TO_TELL, IN_USE, Standing, ago, moment, span
+from .standing import FAILURES_TO_TELL, Standing, ago, moment, span
 
 WAITS_TO_TELL_S = 15  # a free worker takes a run within a second
 
@@ -69,6 +70,8 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         waits = (now - run.queued_at).total_seconds()
         row |= {"status": "waiting", "text": "Starting" if waits < WAITS_TO_TELL_S else "Waiting for a free worker"}
         row["next"] = None
+    elif standing.is_frozen(credential):
+        row |= {"status": "frozen", "text": "Frozen: not asked", "next": None}
     elif credential.state == CredentialState.PAUSED:
         row |= {"status": "failed", "text": "Stopped until the credential works again", "next": None}
     elif state.failures:
@@ -137,7 +140,16 @@ def run_row(run: SyncRun, title: str, now: datetime) -> dict:
         "title": title,
         "tone": tones.get(run.status, ""),
         "when": moment(run.started_at or run.queued_at, now=now),
-        "kind": " · ".join(w for w, yes in (("everything again", run.full), ("by hand", run.manual)) if yes),
+        "kind": " · ".join(
+            word
+            for word, yes in (
+                ("everything again", run.full),
+                ("by hand", run.manual),
+                (f"{run.rows_outside:,} outside the market", run.rows_outside),
+                (f"{run.calls_spared:,} calls spared", run.calls_spared),
+            )
+            if yes
+        ),
         "duration": span(elapsed) if run.started_at else "",
         "rate": f"{run.rows_read / elapsed:,.0f}" if elapsed > 0.2 and run.rows_read else "",
         "message": run.message,
@@ -158,14 +170,16 @@ def stamp(standing: Standing, rows: list[dict]) -> str:
     asked = [r.pk for r in standing.live.values() if r.manual or r.full]
     failing = [(s.pk, s.failures) for s in standing.states if s.failures]
     found = [(r["key"], r["figures"]) for r in rows if r["status"] == "ready"]
-    return f"{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}"
+    frozen = [c.pk for c in standing.frozen]
+    return f"{frozen}|{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}"
 
 
 def trouble(standing: Standing) -> list[dict]:
     """What is wrong, in sentences: what happened, what happens next, what to do."""
     card, now, told = standing.card, standing.now, []
+    told += _frozen(standing)
     for credential in standing.credentials:
-        if credential.state == CredentialState.PAUSED:
+        if credential.state == CredentialState.PAUSED and not standing.is_frozen(credential):
             told.append(
                 {
                     "tone": "warn",
@@ -180,7 +194,7 @@ def trouble(standing: Standing) -> list[dict]:
     titles = card.titles
     paused = {c.pk for c in standing.credentials if c.state == CredentialState.PAUSED}
     failing: dict[str, list[StreamState]] = defaultdict(list)
-    for state in standing.states:
+    for state in standing.awake:
         if state.failures and state.credential_id not in paused:
             failing[state.message].append(state)
     for message, states in failing.items():
@@ -233,6 +247,44 @@ def trouble(standing: Standing) -> list[dict]:
     return told
 
 
+def _frozen(standing: Standing) -> list[dict]:
+    """Since when nothing is asked, and as of when the data is."""
+    card, now, link = standing.card, standing.now, standing.connection
+    if link is None or not standing.frozen:
+        return []
+    newest = {
+        pk: max((s.read_until for s in standing.states if s.credential_id == pk and s.read_until), default=None)
+        for pk in {c.pk for c in standing.frozen}
+    }
+    note = {
+        "tone": "info",
+        "next": "Redemptions that wait for their sale stay as they are. Going on reads what happened meanwhile.",
+        "button": "Go on syncing",
+    }
+    if link.frozen_at:
+        until = max((at for at in newest.values() if at), default=None)
+        text = format_html(
+            "Frozen since {}: no call goes to {} in either direction. Its data is as of {}.",
+            moment(link.frozen_at, now=now), card.title, moment(until, now=now, empty="before the first sync"),
+        )  # fmt: skip
+        return [
+            note
+            | {"title": "Use last backup is on", "text": text, "url": reverse("admin:card-freeze", args=[card.slug])}
+        ]
+    return [
+        note
+        | {
+            "title": f"{one.origin.title if one.origin else card.title} is frozen",
+            "text": format_html(
+                "Since {}: no call goes out for this credential. Its data is as of {}.",
+                moment(one.frozen_at, now=now), moment(newest[one.pk], now=now, empty="before the first sync"),
+            ),
+            "url": reverse("admin:card-credential-freeze", args=[card.slug, one.pk]),
+        }
+        for one in standing.frozen
+    ]  # fmt: skip
+
+
 def _and(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -243,6 +295,4 @@ def running(standing: Standing) -> bool:
 
 
 def _stuck(standing: Standing) -> bool:
-    return standing.stalled or all(
-        c.state != CredentialState.CONNECTED for c in standing.credentials if c.state in IN_USE
-    )
+    return standing.stalled or not standing.readable

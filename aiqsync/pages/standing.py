@@ -87,6 +87,7 @@ PILLS = {
     "not_connected": Pill("not_connected", "Not connected", ""),
     "syncing": Pill("syncing", "Syncing", "info"),
     "connected": Pill("connected", "Connected", "good"),
+    "frozen": Pill("frozen", "Frozen", "info"),
     "attention": Pill("attention", "Needs attention", "warn"),
     "disconnected": Pill("disconnected", "Disconnected", ""),
 }
@@ -112,10 +113,26 @@ class Standing:
     def in_use(self) -> list[Credential]:
         return [c for c in self.credentials if c.state in IN_USE]
 
+    def is_frozen(self, credential: Credential) -> bool:
+        """“Use last backup” is on for it, or for the whole card."""
+        return bool(credential.frozen_at or (self.connection and self.connection.frozen_at))
+
+    @property
+    def frozen(self) -> list[Credential]:
+        return [c for c in self.in_use if self.is_frozen(c)]
+
+    @property
+    def awake(self) -> list[StreamState]:
+        """The streams that are to be read."""
+        asleep = {c.pk for c in self.frozen}
+        return [s for s in self.states if s.credential_id not in asleep]
+
     @property
     def readable(self) -> bool:
         """Asking the POS now could bring something."""
-        return bool(self.card.streams) and any(c.state == CredentialState.CONNECTED for c in self.credentials)
+        return bool(self.card.streams) and any(
+            c.state == CredentialState.CONNECTED and not self.is_frozen(c) for c in self.credentials
+        )
 
     @property
     def ever_connected(self) -> bool:
@@ -124,11 +141,11 @@ class Standing:
     @property
     def first_sync(self) -> bool:
         """Something has never been read to the end."""
-        return any(s.first_done_at is None for s in self.states)
+        return any(s.first_done_at is None for s in self.awake)
 
     @property
     def stalled(self) -> bool:
-        due = [s.next_due for s in self.states if s.pk not in self.live]
+        due = [s.next_due for s in self.awake if s.pk not in self.live]
         return bool(due) and not self.live and min(due) < self.now - STALLED
 
     @property
@@ -136,7 +153,10 @@ class Standing:
         states = {c.state for c in self.credentials}
         if not states & set(IN_USE):
             return PILLS["disconnected" if CredentialState.DISCONNECTED in states else "not_connected"]
-        if CredentialState.PAUSED in states or any(s.failures >= FAILURES_TO_TELL for s in self.states) or self.stalled:
+        if len(self.frozen) == len(self.in_use):
+            return PILLS["frozen"]
+        awake = {c.state for c in self.in_use if not self.is_frozen(c)}
+        if CredentialState.PAUSED in awake or any(s.failures >= FAILURES_TO_TELL for s in self.awake) or self.stalled:
             return PILLS["attention"]
         # The look every few seconds for what is new is not "syncing": the pill would never come to rest.
         if self.first_sync or any(run.manual or run.full for run in self.live.values()):
@@ -179,7 +199,7 @@ def standings(*, slugs: Iterable[str], now: datetime) -> dict[str, Standing]:
         found[connection.card].connection = connection
     if not connections:
         return found
-    used: dict[int, list[int]] = defaultdict(list)  # origin -> credentials in use
+    used: dict[int, list[int]] = defaultdict(list)  # origin -> credentials in use and not frozen
     for credential in (
         Credential.objects.filter(connection__in=connections)
         .defer("secrets", "token")
@@ -200,7 +220,7 @@ def standings(*, slugs: Iterable[str], now: datetime) -> dict[str, Standing]:
         for credential in standing.credentials:
             if credential.origin_id:
                 origins[credential.origin_id] = standing
-                if credential.state in IN_USE and not (credential.frozen_at or standing.connection.frozen_at):
+                if credential.state in IN_USE and not standing.is_frozen(credential):
                     used[credential.origin_id].append(credential.pk)
     counted = (
         Location.objects.filter(origin__in=origins, active=True)

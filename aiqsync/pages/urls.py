@@ -10,7 +10,18 @@ from django.urls import URLPattern, path, register_converter
 from aiqsync.accounts.roles import may
 from integrations import registry
 
-from . import card, connect, files, integrations, routes, switches, till, writes
+from . import (
+    card,
+    card_settings,
+    connect,
+    erase_source,
+    files,
+    integrations,
+    routes,
+    switches,
+    till,
+    writes,
+)
 
 
 class CardSlug:
@@ -64,15 +75,25 @@ def patterns(site) -> list[URLPattern]:
         page(one + "progress", card.progress, "card-progress", view, change),
         page(one + "sync", card.sync_now, "card-sync", change, change),
         page(one + "writes/<slug:verb>/", writes.act, "card-writes", change, change),
-        page(one + "settings", card.save_settings, "card-settings", change, change),
+        page(one + "settings", card_settings.save, "card-settings", change, change),
+        page(one + "accrual/", card_settings.accrual, "card-accrual", change, "programme.change"),
+        page(one + "freeze/", card_settings.freeze, "card-freeze", change, change),
         page(one + "rehearsal/", till.rehearsal, "card-rehearsal", view, change),
         page(one + "rehearsal/begin/", till.rehearse, "card-rehearse", change, change),
         page(one + "rehearsal/<int:pk>/archive/", till.archive, "card-rehearsal-archive", change, change),
         page(one + "mapping/", connect.mapping, "card-mapping", change, change),
         page(one + "credentials/new/", connect.credential, "card-credential-new", change, change),
         page(one + "credentials/<int:pk>/", connect.credential, "card-credential", change, change),
+        page(one + "credentials/<int:pk>/freeze/", card_settings.freeze, "card-credential-freeze", change, change),
         page(one + "credentials/<int:pk>/disconnect/", connect.disconnect, "card-disconnect", change, change),
         page(one + "changes/<int:pk>/", switches.show, "card-change", view, change),
         page(one + "changes/<int:pk>/<slug:verb>/", switches.act, "card-change-act", change, change),
+        page(
+            one + "credentials/<int:pk>/erase/",
+            erase_source.erase,
+            "card-erase",
+            "integrations.erase",
+            "integrations.erase",
+        ),
         *routes.patterns(site, page),
     ]

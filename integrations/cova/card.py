@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..kit import settings as standard
 from ..kit.auth import PasswordGrant
 from ..kit.card import Card, Secret, Text, Verified
 from ..kit.client import Client
@@ -11,7 +12,6 @@ from ..kit.errors import BadCredentials, BadRow, NotFound
 from ..kit.limits import Limiter
 from ..kit.pages import iso, rows_in
 from ..kit.records import LocationRecord
-from ..kit.settings import market, pricing_group, skip_payment, sync_market, sync_personas
 from ..kit.streams import Context
 from ..kit.till import Till
 from . import mapping
@@ -218,11 +218,17 @@ CARD = Card(
         ),
     ),
     settings=(
-        market("Cova"),
-        pricing_group("Cova"),
-        skip_payment("Cova"),
-        sync_personas("Cova"),
-        sync_market("Cova"),
+        standard.market("Cova"),
+        standard.locations("Cova"),
+        standard.skip_payment("Cova"),
+        standard.freeze("Cova"),
+        standard.sync_personas("Cova"),
+        standard.pricing_group("Cova"),
+        standard.sync_market("Cova"),
+        standard.enrol_after("Cova"),
+        standard.sms_after("Cova"),
+        standard.points_import("Cova"),
+        standard.mirror("Cova"),
     ),
     base_url=LIVE,
     client=make_client,

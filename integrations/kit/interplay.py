@@ -20,6 +20,7 @@ class Facts:
     pricing_groups: Mapping[str, str] = field(default_factory=dict)
     markets: Collection[str] = ()  # of any credential
     ever_asked: bool = False  # SMS opt-ins went out for this card
+    country: str = ""  # the account's
     as_of_now: bool = False  # the merchant accepts today's balance for a past import day
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from .fields import Field
+from .regions import NAMES, region_of
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,24 @@ class ManyOf(Setting):
     def read(self, raw: Any) -> list[str]:
         given = raw.split(",") if isinstance(raw, str) else list(raw or ())
         said = sorted({str(one).strip() for one in given} - {""})
+        if self.source == "markets":
+            said = self._regions(said)
         if len(said) > 1000 or any(len(one) > 100 for one in said):
             raise ValueError(f"{self.label}: that is none of the choices.")
         return said
 
+    def _regions(self, said: list[str]) -> list[str]:
+        """ "BC", "British Columbia" and "CA-BC" are one choice."""
+        found = {one: region_of(one) for one in said}
+        if unknown := [one for one, region in found.items() if region not in NAMES]:
+            raise ValueError(
+                f"{self.label}: “{unknown[0][:40]}” is no state or province of Canada or the United States."
+            )
+        return sorted(set(found.values()))
+
     def shown(self, value: Any, choices: Mapping[str, str] | None = None) -> str:
-        return ", ".join((choices or {}).get(one, one) for one in value) if value else self.empty
+        names = NAMES if self.source == "markets" else (choices or {})
+        return ", ".join(names.get(one, one) for one in value) if value else self.empty
 
 
 # The standard settings, in the words merchants know them by.
@@ -129,7 +142,8 @@ def market(vendor: str) -> ManyOf:
         label="Relevant market of credential",
         help="Only shoppers who live in these states or provinces are imported. Leave empty for all.",
         effect=f"Customers of {vendor} whose state is another one are not imported and are counted; a customer without "
-        "a state comes in and is counted. Shoppers who are here already stay.",
+        "a state comes in and is counted. Shoppers who are here already stay when they move away. Their sales wait for "
+        "them, and the whole list is read again when the market grows.",
         interplay="“Sync to relevant market” needs it.",
         source="markets",
         on="credential",
@@ -145,6 +159,7 @@ def pricing_group(vendor: str) -> OneOf:
         interplay="Has an effect only while “Sync Personas” is on.",
         source="pricing_groups",
         empty="the POS's default",
+        group="Personas",
     )
 
 
@@ -167,7 +182,7 @@ def freeze(vendor: str) -> Flag:
         label="Use last backup",
         help=f"No call to {vendor} in either direction. All data and the credentials stay.",
         effect=f"{vendor} is asked nothing and told nothing until it is turned off again; the card says since when and "
-        "as of when its data is. Nothing expires or is released for want of sales meanwhile.",
+        "as of when its data is. Redemptions that wait for their sale are not released meanwhile.",
         warning="Turn it on only when you change the point of sale and wish to keep the data.",
         interplay="Does not undo mirroring: the last mirrored balances stay.",
     )
@@ -189,8 +204,10 @@ def sync_personas(vendor: str) -> Flag:
         label="Sync Personas",
         help=f"From the day it is turned on: profile edits made in {vendor} flow in, and shoppers who sign up with us "
         f"and have no match there are created in {vendor}.",
-        effect="Off: new customers still arrive, later edits of their profile do not, and nothing is created in the "
-        f"POS. On: edits flow in, and each new member without a match by phone or e-mail is created in {vendor} once.",
+        effect="Off: new customers still arrive, later edits of their name, phone, e-mail, birth date and address do "
+        "not, and nothing is created in the POS; merged, blocked and do-not-contact marks flow always. On: edits made "
+        "from then on flow in, those made before do not, and each new member without a match by phone or e-mail is "
+        f"created in {vendor} once.",
         warning=f"{vendor} stays the source of truth: change names, phones and e-mails there.",
         interplay="“Force a Pricing Group ID” and “Sync to relevant market” depend on it.",
         group="Personas",
@@ -202,8 +219,9 @@ def sync_market(vendor: str) -> Flag:
         "sync_to_market",
         label="Sync to relevant market",
         help="Only shoppers who are known to live in the credential's market are synced, in both directions.",
-        effect=f"Customers of {vendor} outside the market or without a state are not imported and are counted; "
-        f"sign-ups outside it or without a state are not created in {vendor}.",
+        effect=f"Customers of {vendor} outside the market or without a state are not imported and are counted; those "
+        "who are here stay, without further edits; sign-ups outside it or without a state are not created in "
+        f"{vendor}.",
         interplay="Needs “Relevant market of credential”.",
         group="Personas",
     )
@@ -265,3 +283,10 @@ def mirror(vendor: str) -> Flag:
         people="mirror_points",
         group="Loyalty",
     )
+
+
+# Every standard setting there is, in the order of a card's page: what a card lists, or names in `unserved`.
+STANDARD = (
+    market, locations, skip_payment, freeze, sync_personas, pricing_group, sync_market, enrol_after, sms_after,
+    points_import, mirror,
+)  # fmt: skip

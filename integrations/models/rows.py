@@ -18,6 +18,8 @@ class Origin(TenantModel):
     platform = models.CharField(max_length=40)
     identity = models.CharField(max_length=100)
     title = models.CharField(max_length=200, blank=True)
+    erasing_at = models.DateTimeField(null=True, help_text="What it brought is being erased: it cannot be connected.")
+    erased_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -228,6 +230,9 @@ class Sale(TenantModel):
     currency = models.CharField(max_length=3, blank=True)
     line_count = models.PositiveIntegerField(default=0)
     lines_digest = models.CharField(max_length=32, blank=True, help_text="Tells a changed line without reading lines.")
+    erased_at = models.DateTimeField(
+        null=True, help_text="Its origin was erased: a stub without lines, at rest until it is read anew."
+    )
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -334,7 +339,11 @@ class SyncRun(TenantModel):
     rows_changed = models.PositiveBigIntegerField(default=0)
     rows_unchanged = models.PositiveBigIntegerField(default=0)
     rows_refused = models.PositiveBigIntegerField(default=0)
+    rows_outside = models.PositiveBigIntegerField(
+        default=0, help_text="Customers who stay outside the market: read, not imported."
+    )
     calls = models.PositiveIntegerField(default=0)
+    calls_spared = models.PositiveIntegerField(default=0, help_text="Single calls that a setting made unnecessary.")
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(null=True)
     progress_note = models.CharField(max_length=200, blank=True)

@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -40,14 +41,27 @@ class Shop:
         told = self.control("credentials")
         return {f.name: str(told[f.name]) for f in services.card(self.card).credentials}
 
-    def connect(self) -> Credential:
+    def connect(self, *, sync_personas: bool = True) -> Credential:
+        """`sync_personas`: profile edits flow in, as in most tests; a card's default is that they do not."""
         link = services.connection_of(account_id=self.account.pk, slug=self.card)
+        if sync_personas and services.card(self.card).serves("sync_personas"):
+            # From long ago: what was edited before the test began is no edit made while it was off.
+            long_ago = timezone.now() - timedelta(days=4000)
+            services.save_settings(connection=link, given={"sync_personas": True}, now=long_ago)
         credential = services.save_credential(connection=link, given=self.given())
         with acting_in(self.account.pk):
             services.connect(credential=credential, now=timezone.now())
             stores.map_all(origin_id=credential.origin_id)
         self.credential = Credential.unscoped.get(pk=credential.pk)
         return self.credential
+
+    def set(self, **given: Any) -> services.Saved:
+        """Save settings of the card; `relevant_market` is the credential's."""
+        credential = Credential.unscoped.select_related("connection").get(pk=self.credential.pk)
+        theirs = {n: given.pop(n) for n in list(given) if n == "relevant_market"}
+        return services.save_all(
+            connection=credential.connection, given=given, of_credentials={credential.pk: theirs}, now=timezone.now()
+        )
 
     def sync(self, *streams: str, full: bool = False) -> dict[str, SyncRun]:
         """Run streams to their end, in this process."""

@@ -2,18 +2,24 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from aiqsync import tasks
+from aiqsync.accounts import audit
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
+from aiqsync.pages.card_settings import record
 from integrations import services
-from integrations.models import CredentialState, Location, StreamState
-from loyalty import favourites
+from integrations.models import ChangeState, CredentialState, Location, SettingChange, StreamState
+from loyalty import favourites, jobs
+from loyalty.models import Job
 from stores import services as stores
+
+WAIT_S = 300
 
 
 class Command(BaseCommand):
@@ -24,8 +30,12 @@ class Command(BaseCommand):
         parser.add_argument("--account", required=True, metavar="UID")
         parser.add_argument(
             "--set", action="append", default=[], metavar="NAME=VALUE",
-            help="a field or switch of the card; a secret by name=@file or name=env:VAR",
+            help="a field or setting of the card; a secret by name=@file or name=env:VAR; several ids by commas",
         )  # fmt: skip
+        parser.add_argument(
+            "--yes", action="store_true", help="confirm settings that act on people once their figures are counted"
+        )
+        parser.add_argument("--as-of-now", action="store_true", help="import points as of now although the day is past")
         parser.add_argument("--map-stores", choices=["auto", "none"], default="none")
         parser.add_argument("--start", action="store_true", help="queue the first sync for a running worker")
 
@@ -43,24 +53,32 @@ class Command(BaseCommand):
     def _connect(self, account, options, given):
         card = services.card(options["card"])
         connection = services.connection_of(account_id=account.pk, slug=card.slug)
-        switches = {setting.name for setting in card.settings_on("card")}
-        services.save_settings(
-            connection=connection, given={n: v for n, v in given.items() if n in switches}, now=timezone.now()
-        )
-        values = {n: v for n, v in given.items() if n not in switches}
+        chosen = {n: v for n, v in given.items() if n in {s.name for s in card.settings_on("card")}}
+        theirs = {n: v for n, v in given.items() if n in {s.name for s in card.settings_on("credential")}}
+        values = {n: v for n, v in given.items() if n not in chosen and n not in theirs}
+        read = services.read_settings(card, chosen)  # before anything is asked of the POS
+        services.read_settings(card, theirs, on="credential")
+        if read.get("frozen") is False and connection.frozen_at:  # else connecting would be refused
+            services.unfreeze(connection=connection, now=timezone.now())
+            connection.refresh_from_db()
         credential = services.same_credential(connection=connection, given=values)
-        if credential and credential.state in (CredentialState.CONNECTED, CredentialState.PAUSED):
-            # What works is replaced only by what works.
-            verified = services.reconnect(credential=credential, given=values, now=timezone.now())
-        else:
-            credential = services.save_credential(connection=connection, given=values, credential=credential)
-            verified = services.connect(credential=credential, now=timezone.now())
+        credential, verified = self._credential(connection, credential, values)
         mapped = stores.map_all(origin_id=credential.origin_id) if options["map_stores"] == "auto" else 0
         if mapped:
             favourites.mapping_changed(account_id=account.pk, user=None, now=timezone.now(), enqueue=tasks.enqueue_job)
+        saved = services.save_all(
+            connection=connection, given=chosen, of_credentials={credential.pk: theirs} if theirs else {},
+            now=timezone.now(), as_of_now=options["as_of_now"],
+            mapped=list(
+                Location.objects.filter(origin=credential.origin_id, mappings__store__isnull=False)
+                .values_list("external_id", flat=True)
+            ),
+        )  # fmt: skip
+        record(card.title, saved, None)
         started = services.sync_now(connection=connection, enqueue=tasks.enqueue) if options["start"] else 0
-        for note in verified.notes:
+        for note in [*verified.notes, *saved.notes, *saved.warned.values()]:
             self.stdout.write(f"note: {note}")
+        changes = {name: self._people(pk, options["yes"]) for name, pk in saved.proposed.items()}
         self.stdout.write(
             json.dumps(
                 {
@@ -75,9 +93,40 @@ class Command(BaseCommand):
                         .values_list("stream", flat=True)
                     ),
                     "started": started,
+                    "settings": saved.changed,
+                    "changes": changes,
                 }
             )
         )
+
+    def _credential(self, connection, credential, values):
+        if credential and credential.state in (CredentialState.CONNECTED, CredentialState.PAUSED):
+            # What works is replaced only by what works.
+            return credential, services.reconnect(credential=credential, given=values, now=timezone.now())
+        credential = services.save_credential(connection=connection, given=values, credential=credential)
+        return credential, services.connect(credential=credential, now=timezone.now())
+
+    def _people(self, pk: int, confirmed: bool) -> dict:
+        """Print what a setting that acts on people would do; with --yes wait for the figures and confirm it."""
+        change = SettingChange.objects.get(pk=pk)
+        until = time.monotonic() + WAIT_S
+        while confirmed and change.state == ChangeState.COUNTING and time.monotonic() < until:
+            for job in Job.objects.filter(state__in=jobs.LIVE).order_by("pk"):
+                while jobs.run_slice(job.pk):  # nobody may be there to do it
+                    pass
+            change.refresh_from_db()
+            if change.state == ChangeState.COUNTING:
+                time.sleep(0.5)
+        self.stdout.write(f"{change.setting}: {json.dumps(change.counted)}")
+        if confirmed and change.state == ChangeState.COUNTED:
+            change = services.confirm(change=change, user=None, now=timezone.now())
+            audit.record(
+                act="integration.setting_confirmed", target=change.setting,
+                detail={"before": change.before, "after": change.after, "counted": change.counted},
+            )  # fmt: skip
+        elif change.state in (ChangeState.COUNTING, ChangeState.COUNTED):
+            self.stdout.write(f"note: {change.setting} is proposed and waits for a word: --yes, or on the card's page.")
+        return {"change": change.pk, "state": change.state}
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -69,6 +69,27 @@
     filter();
   }
 
+  // Long lists of boxes: search among them, and say at the top what is chosen.
+
+  for (const group of document.querySelectorAll("[data-filtered]")) {
+    const choices = [...group.querySelectorAll("[data-choice]")];
+    const heads = [...group.querySelectorAll(".iq-boxes-head")];
+    const box = group.querySelector("[data-filter]");
+    box?.addEventListener("input", () => {
+      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const choice of choices) choice.hidden = !words.every((word) => choice.dataset.choice.includes(word));
+      for (const head of heads) head.hidden = words.length > 0;
+    });
+    box?.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") event.preventDefault();
+    });
+    const said = group.closest("details").querySelector("[data-many-said]");
+    group.addEventListener("change", () => {
+      const chosen = choices.filter((choice) => choice.querySelector("input").checked);
+      said.textContent = chosen.map((choice) => choice.textContent.trim()).join(", ") || said.dataset.empty;
+    });
+  }
+
   // One click, one act: the button says what it is doing, a second click does nothing.
 
   const rest = (form) => {
