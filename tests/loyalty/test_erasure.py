@@ -25,8 +25,8 @@ from loyalty.models import (
     Redemption,
     SaleState,
     Shortfall,
-    SourceHint,
     Source,
+    SourceHint,
     Wallet,
 )
 from tests.factories import make_account, make_persona
