@@ -15,6 +15,7 @@ from loyalty import audits, closes, consent, erasure, ledger, merging, messages,
 from loyalty.models import (
     ConsentLine,
     ConsentState,
+    ContactAlias,
     Entry,
     Identifier,
     Lot,
@@ -25,6 +26,7 @@ from loyalty.models import (
     SaleState,
     Shortfall,
     Source,
+    SourceHint,
     Wallet,
 )
 from tests.factories import make_account, make_persona
@@ -89,6 +91,8 @@ STAYS = {
     "loyalty_shortfall": {"key": "its cause", "state": ""},
     "loyalty_source": {},
     "loyalty_sourcemove": {"why": "one of a list"},
+    "loyalty_contactalias": {},
+    "loyalty_sourcehint": {},
     "loyalty_suspectnumber": {"reason": "", "decision": "", "phone": "planted by hand"},
     "loyalty_wallet": {},
     "integrations_saleline": {},
@@ -128,6 +132,8 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
                                  closed_at=NOON)  # fmt: skip
         consent.record(account_id=full.account.pk, channel="email", address=f"{WORD.lower()}@shop.test", act="opt_in",
                        source="form", now=NOON, persona_id=full.ada.pk)  # fmt: skip
+        ContactAlias.objects.create(persona=full.ada, alias="9001", origin=full.origin, points=5)
+        SourceHint.objects.create(persona=full.ada, platform="clover", external_id="D4")
         AuditLine.objects.exclude(detail__has_key="contact_id").exclude(detail__has_key="merge").delete()
     empty = {"loyalty_booststate", "loyalty_mirrorstate", "loyalty_wallet", "loyalty_notthesame"}
     with connection.cursor() as cursor:
