@@ -5,7 +5,9 @@ from datetime import datetime
 
 from integrations import services
 from integrations.kit.records import CustomerRecord, SaleRecord
-from loyalty import ingest, matching, rules
+from loyalty import ingest, matching, rules, switches
+
+from . import tasks
 
 
 class LoyaltySink:
@@ -35,16 +37,16 @@ class LoyaltySink:
         return services.ProgrammeFacts(engine=found.engine, accrual_start=found.accrual_start, on=found.enabled)
 
     def preview(self, *, change_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        switches.preview(change_id=change_id, now=now, enqueue=tasks.enqueue_job)
 
     def apply(self, *, change_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        switches.apply(change_id=change_id, now=now, enqueue=tasks.enqueue_job)
 
     def stop(self, *, change_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        switches.stop(change_id=change_id, now=now)
 
     def resume(self, *, change_id: int, now: datetime) -> None:
-        raise NotImplementedError
+        switches.resume(change_id=change_id, now=now, enqueue=tasks.enqueue_job)
 
     def wanted_in_pos(self, *, write_id: int) -> bool:
         raise NotImplementedError

@@ -335,14 +335,61 @@ def halt(*, change: SettingChange, now: datetime) -> bool:
 
 
 def go_on(*, change: SettingChange, now: datetime) -> bool:
-    """Resume what was stopped or failed."""
+    """Resume what was stopped or failed: the applying, or the counting of what nobody has confirmed yet."""
     with transaction.atomic():
-        again = SettingChange.unscoped.filter(pk=change.pk, state__in=(ChangeState.STOPPED, ChangeState.FAILED)).update(
-            state=ChangeState.APPLYING, message=""
-        )
+        rows = SettingChange.unscoped.filter(pk=change.pk, state__in=(ChangeState.STOPPED, ChangeState.FAILED))
+        again = rows.filter(confirmed_at__isnull=False).update(state=ChangeState.APPLYING, message="")
+        again = again or rows.filter(confirmed_at=None).update(state=ChangeState.COUNTING, message="")
         if again:
             sink().resume(change_id=change.pk, now=now)
     return bool(again)
+
+
+def recount(*, change: SettingChange, now: datetime) -> bool:
+    """Count again what waits for a word, or what could not be counted. False: it is being counted, or is over."""
+    with transaction.atomic():
+        again = SettingChange.unscoped.filter(
+            pk=change.pk, confirmed_at=None, state__in=(ChangeState.COUNTED, ChangeState.FAILED)
+        ).update(state=ChangeState.COUNTING, counted={}, sample=[], message="")
+        if again:
+            sink().preview(change_id=change.pk, now=now)
+    return bool(again)
+
+
+# What whoever counts and applies notes down
+
+
+def note_counted(*, change_id: int, counted: dict[str, Any], sample: list[Any]) -> bool:
+    """The figures are there: it waits for a word. False: it was dismissed meanwhile."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state=ChangeState.COUNTING).update(
+            state=ChangeState.COUNTED, counted=counted, sample=sample
+        )
+    )
+
+
+def note_applied(*, change_id: int, applied: dict[str, Any], now: datetime) -> bool:
+    """Everybody was reached. False: it was stopped meanwhile."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state=ChangeState.APPLYING).update(
+            state=ChangeState.APPLIED, applied=applied, applied_at=now
+        )
+    )
+
+
+def note_failed(*, change_id: int, message: str) -> bool:
+    """It was given up, with a sentence; it can be resumed or dismissed."""
+    return bool(
+        SettingChange.unscoped.filter(pk=change_id, state__in=(ChangeState.COUNTING, ChangeState.APPLYING)).update(
+            state=ChangeState.FAILED, message=message
+        )
+    )
+
+
+def origins_of(*, connection_id: int) -> list[int]:
+    """The origins that a card reads now: those of its credentials in use, in the order of their ids."""
+    found = Credential.unscoped.filter(connection=connection_id, state__in=LIVE).exclude(origin=None)
+    return sorted(set(found.values_list("origin", flat=True)))
 
 
 # Freezing

@@ -28,7 +28,12 @@ from .card_settings import (
     halt,
     judged,
     mirroring,
+    note_applied,
+    note_counted,
+    note_failed,
     origin_of,
+    origins_of,
+    recount,
     save_credential_settings,
     save_settings,
     settings_of,
@@ -63,7 +68,8 @@ __all__ = [
     "Saved", "Sink", "VendorError", "Verified", "arrive", "arrive_safely", "cards_in_use", "confirm", "connect",
     "credential_settings", "disconnect", "dismiss", "dispatch_due", "e164", "effective", "email_of", "enqueue_run",
     "facts_of", "freeze", "go_on", "halt", "install_sink", "is_placeholder", "judged", "lock_origins", "mirroring",
-    "never_brought", "origin_of", "read_past", "reconnect", "run_slice", "save_credential",
+    "never_brought", "note_applied", "note_counted", "note_failed", "origin_of", "origins_of", "read_past", "reconnect",
+    "recount", "run_slice", "save_credential",
     "save_credential_settings", "save_settings", "settings_of", "sync_now", "unfreeze",
 ]  # fmt: skip
 

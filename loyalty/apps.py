@@ -6,4 +6,4 @@ class LoyaltyConfig(AppConfig):
     verbose_name = "Loyalty"
 
     def ready(self) -> None:
-        from . import changes  # noqa: F401  (registers its kinds of jobs)
+        from . import changes, switches  # noqa: F401  (register their kinds of jobs; switches, by setting)

@@ -64,17 +64,29 @@ class Work:
 
 
 Handler = Callable[[Work], None]
+Failed = Callable[[Job, str], None]
 HANDLERS: dict[str, Handler] = {}
+FAILED: dict[str, Failed] = {}
 
 
-def handler(kind: str) -> Callable[[Handler], Handler]:
-    """Register the function that does one step of this kind of job."""
+def handler(kind: str, *, failed: Failed | None = None) -> Callable[[Handler], Handler]:
+    """Register the function that does one step of this kind of job.
+
+    A kind may go on behind a colon ("switch:12"): one of each is live at a time, and the handler is that of its first
+    word. `failed` is told with the sentence when the job is given up, in that transaction.
+    """
 
     def register(function: Handler) -> Handler:
         HANDLERS[kind] = function
+        if failed:
+            FAILED[kind] = failed
         return function
 
     return register
+
+
+def _family(kind: str) -> str:
+    return kind.partition(":")[0]
 
 
 def start(
@@ -90,7 +102,7 @@ def start(
 
     Without `enqueue` the dispatcher finds it when a lease's time is over.
     """
-    if kind not in HANDLERS:
+    if _family(kind) not in HANDLERS:
         raise ValueError(f"no handler does jobs of kind {kind}")
     with transaction.atomic():
         for last_try in (False, True):
@@ -221,7 +233,7 @@ def _step(job: Job, token: str, deadline: float) -> bool:
         )  # fmt: skip
         try:
             with transaction.atomic():
-                HANDLERS[job.kind](work)
+                HANDLERS[_family(job.kind)](work)
                 _keep(work, token)
             break
         except OperationalError as error:
@@ -244,9 +256,12 @@ def _keep(work: Work, token: str) -> None:
 
 
 def _end(job: Job, token: str, state: str, message: str) -> None:
-    Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
-        state=state, finished_at=Now(), lease_until=None, token="", message=message
-    )
+    with transaction.atomic():
+        ended = Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
+            state=state, finished_at=Now(), lease_until=None, token="", message=message
+        )
+        if ended and state == JobState.FAILED and (failed := FAILED.get(_family(job.kind))):
+            failed(job, message)
 
 
 def _kind(error: Exception) -> str:
