@@ -20,6 +20,7 @@ from .kit.card import Card
 from .kit.interplay import Facts, Verdict, judge
 from .kit.settings import Setting
 from .models import (
+    OPEN_CHANGE,
     ChangeState,
     Connection,
     Credential,
@@ -226,10 +227,11 @@ def save_settings(
                 saved.changed[name] = value
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
-        for change in SettingChange.unscoped.filter(
-            connection=connection, setting__in=dropped, state__in=WAITING_CHANGE
-        ):
+        for change in SettingChange.unscoped.filter(connection=connection, setting__in=dropped, state__in=OPEN_CHANGE):
+            halt(change=change, now=now)
             dismiss(change=change, now=now)
+        for name in dropped:
+            sink().dropped(connection_id=connection.pk, setting=name, now=now)
     return saved
 
 

@@ -6,4 +6,4 @@ class LoyaltyConfig(AppConfig):
     verbose_name = "Loyalty"
 
     def ready(self) -> None:
-        from . import changes, switches  # noqa: F401  (register their kinds of jobs; switches, by setting)
+        from . import changes, pos_points, switches  # noqa: F401  (register their kinds of jobs; switches, by setting)

@@ -47,7 +47,8 @@ class LostLease(Exception):
 class Work:
     """What a step is given, and what it says. A handler sets `cursor`, adds to `done` and `result`, says `finished`.
 
-    `budget_s` is what is left of the slice; a step that could take longer does less.
+    `budget_s` is what is left of the slice; a step that could take longer does less. One that has nothing to do before
+    `wake_at` says so, and the job rests until then without holding a worker.
     """
 
     job_id: int
@@ -61,6 +62,7 @@ class Work:
     now: datetime
     budget_s: float
     finished: bool = False
+    wake_at: datetime | None = None
 
 
 Handler = Callable[[Work], None]
@@ -198,9 +200,11 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(job.account_id):
-            while not (finished := _step(job, token, deadline)) and time.monotonic() < deadline:
-                pass
-        if finished:
+            while not (last := _step(job, token, deadline)).finished and time.monotonic() < deadline:
+                if last.wake_at:
+                    _rest(job, token, last.wake_at)
+                    return False
+        if last.finished:
             return False
         Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
             state=JobState.QUEUED, queued_at=Now(), token="", lease_until=None, attempts=0
@@ -223,7 +227,15 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     return False
 
 
-def _step(job: Job, token: str, deadline: float) -> bool:
+def _rest(job: Job, token: str, until: datetime) -> None:
+    """Wait as if its delivery had been lost: the dispatcher hands it out when the time has come."""
+    queued = until - timedelta(seconds=settings.SYNC_LEASE_S)
+    Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
+        state=JobState.QUEUED, queued_at=queued, token="", lease_until=None, attempts=0
+    )
+
+
+def _step(job: Job, token: str, deadline: float) -> Work:
     """One step, its cursor and the proof that the job is still ours: all of it or none."""
     for attempt in range(4):
         work = Work(
@@ -241,7 +253,7 @@ def _step(job: Job, token: str, deadline: float) -> bool:
             if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
                 raise
     job.cursor, job.done, job.total, job.result, job.attempts = work.cursor, work.done, work.total, work.result, 0
-    return work.finished
+    return work
 
 
 def _keep(work: Work, token: str) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 
-from .errors import BadCredentials, NotFound, TryLater, UnexpectedAnswer
+from .errors import BadCredentials, NoPermission, NotFound, TryLater, UnexpectedAnswer
 from .limits import Limiter, window_of
 
 TIMEOUTS_S = (5, 25)  # connect, read: shorter than a task's 60 s
@@ -241,7 +241,7 @@ class Client:
             raise BadCredentials(f"{self.vendor} refuses the log-in, with a new token too.", detail=detail)
         if status == 403:
             sentence, setting = self._no_permission(service)
-            raise BadCredentials(sentence, setting=setting, detail=detail)
+            raise NoPermission(sentence, setting=setting, detail=detail)
         if status == 404:
             raise NotFound(f"{self.vendor} knows no such record.", detail=detail)
         if status == 429:

@@ -1,6 +1,15 @@
 """What integrations keeps: connections and their runs, the rows they brought, and what cards set in motion."""
 
-from .cards import ChangeState, CustomerBalance, OutboundWrite, OutsideMarket, SettingChange, WriteState
+from .cards import (
+    OPEN_CHANGE,
+    BalanceReading,
+    ChangeState,
+    CustomerBalance,
+    OutboundWrite,
+    OutsideMarket,
+    SettingChange,
+    WriteState,
+)
 from .catalog import Product, Stock, Term, TermKind
 from .rows import (
     Connection,
@@ -23,7 +32,7 @@ from .rows import (
 )
 
 __all__ = [
-    "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
+    "OPEN_CHANGE", "BalanceReading", "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
     "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "RefusedRow",
     "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
     "Term", "TermKind", "WriteState",
