@@ -211,7 +211,8 @@ class Asked:
                          WHERE origin_id = %(origin)s AND external_id > %(last)s AND merged_into = ''
                            AND erased_at IS NULL ORDER BY external_id LIMIT %(limit)s) c
                    LEFT JOIN LATERAL (
-                       SELECT l.external_id FROM integrations_sale s JOIN integrations_location l ON l.id = s.location_id
+                       SELECT l.external_id FROM integrations_sale s
+                       JOIN integrations_location l ON l.id = s.location_id
                        WHERE s.origin_id = %(origin)s AND s.customer_id = c.external_id AND s.customer_id <> ''
                        ORDER BY s.sold_at DESC LIMIT 1) place ON true
                    ORDER BY 1""",
@@ -220,7 +221,7 @@ class Asked:
             return cursor.fetchall()
 
     def urgent(self, mark: int, limit: int) -> tuple[list[tuple[str, str]], int]:
-        """By the sales that landed since: pages of an origin land one after the other, so their ids tell the order."""
+        """By the sales that landed since: pages of an origin land one after the other, so ids tell the order."""
         sales = Sale.unscoped.filter(origin=self.origin_id)
         if not limit:
             return [], sales.order_by("-id").values_list("id", flat=True).first() or 0
@@ -261,7 +262,7 @@ def asked(*, origin_id: int, now: datetime) -> Asked | None:
 
 
 def _waiting(origin_id: int) -> bool:
-    """Whether a change that was asked for them is still on its way: one that was dismissed or stopped waits for nothing."""
+    """Whether a change that needs them is still on its way: one that was dismissed or stopped waits for nothing."""
     return SettingChange.unscoped.filter(
         connection__credentials__origin=origin_id, setting__in=NEEDING,
         state__in=(ChangeState.COUNTING, ChangeState.APPLYING),

@@ -29,6 +29,8 @@ _WORDS = {
     "purchase_limits": "Purchase limits",
 }
 
+ONLY_WHEN = "only while balances are mirrored, or for an import: one call for each customer, new sales first"
+
 
 def page(card: Card) -> str:
     """Markdown, ending in a newline. The same declaration gives the same text."""
@@ -72,7 +74,7 @@ def page(card: Card) -> str:
         "",
         "| Stream | Read again after | When it brings nothing |",
         "|---|---|---|",
-        *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
+        *(_row(s.title, ONLY_WHEN if s.on_demand else _every(s.interval_s), s.if_empty) for s in card.streams),
         "",
         "Streams that go by location take longer with more than 250 of them, so that the POS's limit of "
         f"{card.calls_per_minute} calls a minute is never reached.",

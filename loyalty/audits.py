@@ -236,7 +236,8 @@ RULES = (
     Rule(
         "mirrored-balance",
         "a balance that is mirrored is what the POS said of its records, and nothing besides",
-        """SELECT w.account_id, format('persona %s: balance %s, the POS says %s', w.persona_id, w.balance, m.points) AS what
+        """SELECT w.account_id, format('persona %s: balance %s, the POS says %s', w.persona_id, w.balance,
+                                       m.points) AS what
            FROM loyalty_wallet w
            JOIN (SELECT coalesce(p.merged_into_id, p.id) AS root, sum(s.posted) AS points
                  FROM loyalty_mirrorstate s JOIN loyalty_persona p ON p.id = s.persona_id

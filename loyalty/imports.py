@@ -1,7 +1,7 @@
 """The POS's balances taken over once: a shopper's points from the POS's own programme become points here.
 
-Who is a member gets his at once; who is not finds his when he becomes one. Each POS customer brings his balance once, for
-ever (`import:<origin>:<customer>`); a customer who appears after the import brings none. Below zero is nothing.
+Who is a member gets his at once; who is not finds his when he becomes one. Each POS customer brings his balance once,
+for ever (`import:<origin>:<customer>`); a customer who appears after the import brings none. Below zero is nothing.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
 """Balances that are the POS's own: mirrored again and again, so that a wallet shows what the POS says and nothing else.
 
 Whose: members with a record in an origin that is mirrored (`Mirroring`). A wallet's points are the sum of what the POS
-says of the person's records. Sales of such people do not earn, rewards that cost points are not redeemed here, points by
-hand are refused. A state, not an event: every verb here brings wallets to what was read last (`CustomerBalance`), under
-the locks of the account's origins, and writes nothing where that is there already.
+says of the person's records. Sales of such people do not earn, rewards that cost points are not redeemed here, points
+by hand are refused. A state, not an event: every verb here brings wallets to what was read last (`CustomerBalance`),
+under the locks of the account's origins, and writes nothing where that is there already.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection, transaction
@@ -17,7 +17,7 @@ from integrations.models import Origin
 
 from . import imports, ledger
 from .ledger import Overridden
-from .models import Mirroring, Persona
+from .models import Mirroring, Persona, Programme
 from .rules import Rules
 
 WALLETS_A_CALL = 500
@@ -158,3 +158,26 @@ def holds(*, persona: Persona) -> bool:
             [persona.account_id, persona.pk, persona.pk],
         )
         return cursor.fetchone()[0]
+
+
+OWN_POINTS_COUNT = timedelta(days=3)
+
+
+def own_programmes(*, account_id: int, now: datetime) -> list[tuple[int, datetime, str]]:
+    """Origins whose POS gives points of its own beside ours, unmirrored: (origin, last seen, sentence for an alert).
+
+    Told by the details of sales, so only of those that were fetched: an empty answer is no proof.
+    """
+    if not Programme.unscoped.filter(account_id=account_id, enabled=True).exists():
+        return []
+    live = Mirroring.unscoped.filter(account_id=account_id, ended_at=None).values("origin")
+    found = Origin.unscoped.filter(account_id=account_id, own_points_at__gt=now - OWN_POINTS_COUNT).exclude(pk__in=live)
+    return [
+        (
+            origin.pk,
+            origin.own_points_at,
+            f"{services.card(origin.platform).title} still gives points of its own: shoppers earn twice, and its till "
+            "may not take our rewards. Switch its programme off there, or mirror its points.",
+        )
+        for origin in found.order_by("pk")
+    ]

@@ -134,7 +134,8 @@ class PointsImportOn(Switch):
         notes = []
         if on > today:
             notes.append(
-                f"The balances are taken at the end of {on:%-d %b %Y}; these figures are today's. {pos} is read again then."
+                f"The balances are taken at the end of {on:%-d %b %Y}; these figures are today's. {pos} is read again "
+                "then."
             )
         else:
             notes.append(f"Confirming reads {pos} once more, and takes the balances as they are then.")
@@ -181,8 +182,8 @@ class PointsImportOn(Switch):
     def outcome(self, change: SettingChange) -> str:
         done = change.applied
         return (
-            f"{_plural(done.get('shoppers', 0), 'shopper', 'shoppers')} got {Decimal(done.get('points', '0')):,.0f} points "
-            f"from {_title(change)}. Nothing is read any more."
+            f"{_plural(done.get('shoppers', 0), 'shopper', 'shoppers')} got {Decimal(done.get('points', '0')):,.0f} "
+            f"points from {_title(change)}. Nothing is read any more."
         )
 
 
@@ -236,13 +237,13 @@ class MirrorPoints(Switch):
         standing = balances.standing(connection_id=change.connection_id)
         notes = [
             f"{standing.words} Shoppers with new sales are read first.",
-            "While it is on, purchases earn nothing here, points cannot be given or taken by hand, and rewards that cost "
-            "points are shown but not redeemable.",
+            "While it is on, purchases earn nothing here, points cannot be given or taken by hand, and rewards "
+            "that cost points are shown but not redeemable.",
         ]
         if r["no_members"]:
             notes.append(
-                f"{_plural(r['no_members'], 'shopper is', 'shoppers are')} no members: nothing is mirrored for them until "
-                "they join."
+                f"{_plural(r['no_members'], 'shopper is', 'shoppers are')} no members: nothing is mirrored for them "
+                "until they join."
             )
         if r["below"]:
             notes.append(f"{_plural(r['below'], 'balance is', 'balances are')} below zero in {pos}, and 0 here.")
@@ -267,8 +268,8 @@ class MirrorPoints(Switch):
         done = change.applied
         pos = _title(change)
         return (
-            f"{_plural(done.get('shoppers', 0), 'balance', 'balances')} changed. They are {pos}'s now, and follow it until "
-            "mirroring is turned off."
+            f"{_plural(done.get('shoppers', 0), 'balance', 'balances')} changed. They are {pos}'s now, and follow it "
+            "until mirroring is turned off."
         )
 
 

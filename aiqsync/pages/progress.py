@@ -8,7 +8,7 @@ from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 
 from aiqsync.accounts.templatetags.iq import exact
-from integrations import services
+from integrations import balances, services
 from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
 
 from .standing import FAILURES_TO_TELL, IN_USE, Standing, ago, moment, span
@@ -83,6 +83,8 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         row["figures"] = _found(done, now)
     if state.first_done_at and row["status"] == "ready":
         row["percent"] = 100
+    if stream.on_demand and not row["note"]:
+        row["note"] = balances.standing(connection_id=credential.connection_id).words
     return row
 
 

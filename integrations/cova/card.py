@@ -11,6 +11,7 @@ from ..kit.errors import BadCredentials, BadRow, NotFound
 from ..kit.limits import Limiter
 from ..kit.pages import iso, rows_in
 from ..kit.records import LocationRecord
+from ..kit.settings import mirror, points_import
 from ..kit.streams import Context
 from . import mapping
 from .streams import Customers, Locations, Points, PricingGroups, Sales
@@ -222,6 +223,8 @@ CARD = Card(
             effect="Saves one call for each such sale and shortens the sync; their payment method stays "
             "unknown and what was paid is taken from the lines.",
         ),
+        points_import("Cova"),
+        mirror("Cova"),
     ),
     base_url=LIVE,
     client=make_client,

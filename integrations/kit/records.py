@@ -97,6 +97,7 @@ class SaleRecord(NamedTuple):
     customer_type: str = ""
     government_id: str = ""
     medical_id: str = ""
+    own_points: bool = False  # the POS's own points programme counted it (told by details)
     needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class OneByOne:
     """One call a record. Rows are the vendor's answers with `Id` and `EntityId` of the question put in.
 
-    Cursor: `mark` (how far what is new has been asked), `round` (its number), `last` (when the last whole round began and
-    ended, and how many it asked); during a round `began`, `after` (the last id asked) and `done`. A record the vendor
-    does not know (404) brings no row: what was known of it stays.
+    Cursor: `mark` (how far what is new has been asked), `round` (its number), `last` (when the last whole round began
+    and ended, and how many it asked); during a round `began`, `after` (the last id asked) and `done`. A record the
+    vendor does not know (404) brings no row: what was known of it stays.
     """
 
     def __init__(self, *, together: int = 25) -> None:
@@ -31,7 +31,7 @@ class OneByOne:
         singles = context.singles
         if singles is None:
             return
-        state = {"mark": -1, "round": 0, "last": {}} | cursor
+        state: dict[str, Any] = {"mark": -1, "round": 0, "last": {}} | cursor
         if state["mark"] < 0:
             # What is there already, a first round asks anyway.
             state["mark"] = singles.urgent(-1, 0)[1]

@@ -14,6 +14,13 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AddField(
+            model_name="origin",
+            name="own_points_at",
+            field=models.DateTimeField(
+                help_text="The latest sale for which the POS gave points of its own.", null=True
+            ),
+        ),
         migrations.CreateModel(
             name="BalanceReading",
             fields=[

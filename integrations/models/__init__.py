@@ -32,8 +32,8 @@ from .rows import (
 )
 
 __all__ = [
-    "OPEN_CHANGE", "BalanceReading", "ChangeState", "Connection", "Credential", "CredentialState", "Customer", "CustomerBalance", "Fulfilment",
-    "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "RefusedRow",
-    "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun",
-    "Term", "TermKind", "WriteState",
+    "OPEN_CHANGE", "BalanceReading", "ChangeState", "Connection", "Credential", "CredentialState", "Customer",
+    "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "Origin", "OutboundWrite", "OutsideMarket",
+    "PricingGroup", "Product", "RefusedRow", "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock",
+    "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "WriteState",
 ]  # fmt: skip

@@ -153,7 +153,7 @@ class CustomerBalance(TenantModel):
 
 
 class BalanceReading(TenantModel):
-    """That the POS's balances of an origin are to be read: again and again, or one whole round begun not before a moment.
+    """That the POS's balances of an origin are to be read: again and again, or one round begun not before a moment.
 
     How far it is, the stream's cursor says.
     """

@@ -18,6 +18,9 @@ class Origin(TenantModel):
     platform = models.CharField(max_length=40)
     identity = models.CharField(max_length=100)
     title = models.CharField(max_length=200, blank=True)
+    own_points_at = models.DateTimeField(
+        null=True, help_text="The latest sale for which the POS gave points of its own."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

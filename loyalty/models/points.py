@@ -254,7 +254,7 @@ class MirrorState(LedgerModel):
 
 
 class Mirroring(TenantModel):
-    """The balances of an origin's shoppers are the POS's, since then; after `ended_at` they are ours again as they stood.
+    """The balances of an origin's shoppers are the POS's; after `ended_at` they are ours again, as they stood then.
 
     Frozen or disconnected, it goes on: the last value stands.
     """
@@ -269,7 +269,7 @@ class Mirroring(TenantModel):
 
 
 class PointsImport(TenantModel):
-    """The balances of an origin's shoppers were taken over, as they stood then. Who is no member yet finds his waiting."""
+    """The balances of an origin's shoppers were taken over as they stood. Who is no member yet finds his waiting."""
 
     origin = TenantKey(Origin, related_name="points_imports")
     taken_at = models.DateTimeField()

@@ -53,6 +53,8 @@ POINTS = (
          but="UPDATE loyalty_salestate SET persona_id = NULL, posted = 0"),
     Case("boost_once", copy("loyalty_booststate")),
     Case("mirror_once", copy("loyalty_mirrorstate")),
+    Case("mirroring_once", copy("loyalty_mirroring")),
+    Case("points_import_once", copy("loyalty_pointsimport")),
     Case("shortfall_points", "UPDATE loyalty_shortfall SET points = 0"),
     Case("shortfall_parts", "UPDATE loyalty_shortfall SET netted = 0.6, collected = 0.5",
          but="UPDATE loyalty_shortfall SET netted = 0.6, collected = 0.4"),
