@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  # deliveries in a row that saved nothing: then the job is given up, with a sentence
 KEEP_DAYS = 90
+_SOON = timedelta(minutes=2)  # not worth telling anybody
 LIVE = (JobState.QUEUED, JobState.RUNNING)
 Enqueue = Callable[[int], None]
 
@@ -47,8 +48,8 @@ class LostLease(Exception):
 class Work:
     """What a step is given, and what it says. A handler sets `cursor`, adds to `done` and `result`, says `finished`.
 
-    `budget_s` is what is left of the slice; a step that could take longer does less. One that has nothing to do before
-    `wake_at` says so, and the job rests until then without holding a worker.
+    `budget_s` is what is left of the slice; a step that could take longer does less. One that has done what may be
+    done for now says `wait_until`: the job is queued, and handed out again then.
     """
 
     job_id: int
@@ -62,7 +63,7 @@ class Work:
     now: datetime
     budget_s: float
     finished: bool = False
-    wake_at: datetime | None = None
+    wait_until: datetime | None = None  # the next step is not before that
 
 
 Handler = Callable[[Work], None]
@@ -147,6 +148,12 @@ def resume(*, job_id: int, now: datetime, enqueue: Enqueue | None = None) -> boo
     return bool(again)
 
 
+def waits_until(job: Job, *, now: datetime) -> datetime | None:
+    """When a job that said `wait_until` goes on; None when it does not wait."""
+    moment = job.queued_at + timedelta(seconds=settings.SYNC_LEASE_S)
+    return moment if job.state == JobState.QUEUED and job.started_at and moment > now + _SOON else None
+
+
 def dispatch_due(*, enqueue: Enqueue, limit: int = 200) -> int:
     """Hand out again what a dead worker left, and what was queued and never claimed. Delivered twice, it runs once."""
     with transaction.atomic():
@@ -200,11 +207,9 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(job.account_id):
-            while not (last := _step(job, token, deadline)).finished and time.monotonic() < deadline:
-                if last.wake_at:
-                    _rest(job, token, last.wake_at)
-                    return False
-        if last.finished:
+            while not (rests := _step(job, token, deadline)) and time.monotonic() < deadline:
+                pass
+        if rests:
             return False
         Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
             state=JobState.QUEUED, queued_at=Now(), token="", lease_until=None, attempts=0
@@ -227,16 +232,8 @@ def run_slice(job_id: int, *, slice_s: float | None = None) -> bool:
     return False
 
 
-def _rest(job: Job, token: str, until: datetime) -> None:
-    """Wait as if its delivery had been lost: the dispatcher hands it out when the time has come."""
-    queued = until - timedelta(seconds=settings.SYNC_LEASE_S)
-    Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
-        state=JobState.QUEUED, queued_at=queued, token="", lease_until=None, attempts=0
-    )
-
-
-def _step(job: Job, token: str, deadline: float) -> Work:
-    """One step, its cursor and the proof that the job is still ours: all of it or none."""
+def _step(job: Job, token: str, deadline: float) -> bool:
+    """One step, its cursor and the proof that the job is still ours: all of it or none. True: done, or it waits."""
     for attempt in range(4):
         work = Work(
             job_id=job.pk, account_id=job.account_id, args=dict(job.args), user=job.user, cursor=dict(job.cursor),
@@ -253,13 +250,16 @@ def _step(job: Job, token: str, deadline: float) -> Work:
             if attempt == 3 or not isinstance(error.__cause__, DeadlockDetected):
                 raise
     job.cursor, job.done, job.total, job.result, job.attempts = work.cursor, work.done, work.total, work.result, 0
-    return work
+    return work.finished or work.wait_until is not None
 
 
 def _keep(work: Work, token: str) -> None:
     changes: dict[str, Any] = {"lease_until": Now() + timedelta(seconds=settings.SYNC_LEASE_S)}
     if work.finished:
         changes = {"state": JobState.DONE, "finished_at": Now(), "lease_until": None, "token": ""}
+    elif work.wait_until:  # the dispatcher hands out what was queued a lease ago
+        queued_at = work.wait_until - timedelta(seconds=settings.SYNC_LEASE_S)
+        changes = {"state": JobState.QUEUED, "queued_at": queued_at, "lease_until": None, "token": ""}
     ours = Job.unscoped.filter(pk=work.job_id, token=token, state=JobState.RUNNING).update(
         cursor=work.cursor, done=work.done, total=work.total, result=work.result, attempts=0, **changes
     )

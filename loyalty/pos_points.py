@@ -46,7 +46,7 @@ def _read(work: Work, change: SettingChange, *, since: datetime) -> bool:
     balances.ask(connection_id=change.connection_id, at=since)
     work.total, work.done = standing.shoppers, standing.done
     work.result["notes"] = [f"Reading {_title(change)}'s balances. {standing.words}", *filter(None, [standing.message])]
-    work.wake_at = work.now + LOOK_AGAIN
+    work.wait_until = work.now + LOOK_AGAIN
     return False
 
 
@@ -163,7 +163,7 @@ class PointsImportOn(Switch):
                 day_is_over = ends
                 if work.now < ends:
                     work.result["notes"] = [f"Waits for the end of {date.fromisoformat(change.after):%-d %b %Y}."]
-                    work.wake_at = ends
+                    work.wait_until = ends
                     return
             if not _read(work, change, since=day_is_over):
                 return

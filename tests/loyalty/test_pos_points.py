@@ -365,8 +365,12 @@ class TestMirror:
         sell = {"customer_id": member.external_id, "lines": LINES}
         till.shop.control("sell", **sell, at=minutes_ago(30))
         till.shop.sync("sales")
+        reward = make_discount(till.account, points=50)
         till.turn_off(mirror_points=False)
         Mirroring.unscoped.update(ended_at=timezone.now() - timedelta(minutes=10))
+        with acting_in(till.account.pk):
+            view = wallet.show(account_id=till.account.pk, persona_id=till.persona(member).pk, now=timezone.now())
+        assert [(r.discount_id, r.why_not) for r in view.rewards] == [(reward.pk, "")], "and can be spent here"
         assert till.balance(member) == 100, "balances stay"
         with acting_in(till.account.pk):
             earning.settle_personas(
