@@ -138,7 +138,7 @@ def standing(*, connection_id: int) -> Standing:
         done=sum(state.cursor.get("done", 0) for state in states),
         reading=any(state.cursor.get("began") for state in states),
         estimate_s=60 * shoppers / (pace(card) or card.calls_per_minute),
-        took_s=max(((ended - began).total_seconds() for began, ended in times), default=None),
+        took_s=max((max((ended - began).total_seconds(), 0.0) for began, ended in times), default=None),
         ended_at=min((ended for _, ended in times), default=None),
         message=next((state.message for state in states if state.message and state.enabled), ""),
         stuck=_stuck(link, card, credentials, states),
@@ -167,8 +167,7 @@ def round_since(*, origin_ids: list[int], moment: datetime) -> bool:
         ).values_list("credential__origin", "cursor")
         if cursor.get("last", {}).get("began")
     }
-    cut = moment.replace(microsecond=0)  # the cursor has whole seconds
-    return all(origin in began and _at(began[origin]) >= cut for origin in origin_ids)
+    return all(origin in began and _at(began[origin]) >= moment for origin in origin_ids)
 
 
 def _at(text: str) -> datetime:
@@ -196,7 +195,7 @@ class Asked:
             return False  # no place to ask at: the locations have not been read
         last = _at(began) if began else None
         asked = self.reading.asked_at
-        if asked is not None and asked <= self.now and (last is None or last < asked.replace(microsecond=0)):
+        if asked is not None and asked <= self.now and (last is None or last < asked):
             return True
         return self.reading.continuous and (last is None or last <= self.now - BETWEEN_ROUNDS)
 

@@ -227,7 +227,10 @@ def save_settings(
                 saved.changed[name] = value
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
-        for change in SettingChange.unscoped.filter(connection=connection, setting__in=dropped, state__in=OPEN_CHANGE):
+        for change in SettingChange.unscoped.filter(
+            connection=connection, setting__in=dropped, state__in=OPEN_CHANGE
+        ).order_by("id"):
+            # Nobody is reached by a setting that does not hold: what runs ends, what stood still cannot be resumed.
             halt(change=change, now=now)
             dismiss(change=change, now=now)
         for name in dropped:

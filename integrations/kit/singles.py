@@ -45,7 +45,7 @@ class OneByOne:
             if not singles.round_due(state["last"].get("began", "")):
                 yield self._page([], state, total, "")
                 return
-            state |= {"round": state["round"] + 1, "began": iso(context.now), "after": "", "done": 0}
+            state |= {"round": state["round"] + 1, "began": context.now.isoformat(), "after": "", "done": 0}
         while wanted := singles.after(state["after"], self.together):
             moved = {"after": wanted[-1][0], "done": state["done"] + len(wanted)}
             yield from self._ask(client, stream, context, wanted, state, moved, total, f"round {state['round']}")

@@ -692,9 +692,10 @@ class TestOwnProgramme:
     def test_points_of_the_poss_own_programme_are_noticed_beside_ours(self, till):
         (member,) = till.customers(1)
         assert mirror.own_programmes(account_id=till.account.pk, now=timezone.now()) == []
-        till.shop.control("seed", customers=30, sales=60, locations=2, seed=8, days=2, rate=0, own_points=True,
-                          blank_payments=1.0)  # fmt: skip
-        till.shop.sync(full=True)
+        till.shop.control("seed", customers=120, sales=500, locations=3, seed=7, days=20, rate=0, own_points=True)
+        # Only the details tell, and those are fetched where the list leaves the payment blank.
+        till.shop.control("sell", customer_id=member.external_id, lines=LINES, blank_payments=True)
+        till.shop.sync("sales")
         ((origin, seen, sentence),) = mirror.own_programmes(account_id=till.account.pk, now=timezone.now())
         assert origin == till.origin_id and seen > timezone.now() - timedelta(days=3) and "earn twice" in sentence
         mirror.begin(account_id=till.account.pk, origin_ids=[origin], now=timezone.now())
