@@ -199,6 +199,7 @@ BELOW = (
     Case("write_once", copy("integrations_outboundwrite"), but=copy("integrations_outboundwrite", key="'w2'")),
     Case("outside_market_once", copy("integrations_outsidemarket")),
     Case("customer_balance_once", copy("integrations_customerbalance")),
+    Case("balance_reading_once", copy("integrations_balancereading")),
     Case("product_once", copy("integrations_product")),
     Case("stock_once", copy("integrations_stock")),
     Case("term_once", copy("integrations_term")),
