@@ -6,9 +6,10 @@ from typing import Any
 
 from aiqsync.accounts.models import User
 from integrations import services
-from integrations.kit.records import CustomerRecord, SaleRecord
-from integrations.models import Origin
-from loyalty import contact_import, ingest, matching, origin_erasure, outbound, rules, switches
+from integrations.kit.records import BalanceRecord, CustomerRecord, SaleRecord
+from integrations.models import Connection, Origin
+from loyalty import contact_import, ingest, matching, mirror, origin_erasure, outbound, pos_points, rules, switches
+from loyalty.models import Programme
 
 from . import tasks
 
@@ -21,6 +22,11 @@ class LoyaltySink:
         try:
             if batch.record is CustomerRecord:
                 ingest.customers_landed(account_id=batch.account_id, customer_ids=touched, now=batch.now)
+                mirror.customers_landed(account_id=batch.account_id, customer_ids=touched, now=batch.now)
+            elif batch.record is BalanceRecord:
+                mirror.balances_landed(
+                    account_id=batch.account_id, origin_id=batch.origin_id, balance_ids=touched, now=batch.now
+                )
             elif batch.record is SaleRecord:
                 ingest.sales_landed(account_id=batch.account_id, sale_ids=touched, now=batch.now)
         except matching.IdentityRace as race:
@@ -35,8 +41,8 @@ class LoyaltySink:
 
     def programme(self, *, account_id: int) -> services.ProgrammeFacts:
         found = rules.of(account_id)
-        if found is None:
-            return services.ProgrammeFacts()
+        if found is None:  # a programme that is made later begins with this engine
+            return services.ProgrammeFacts(engine=Programme._meta.get_field("engine").default)
         return services.ProgrammeFacts(engine=found.engine, accrual_start=found.accrual_start, on=found.enabled)
 
     def preview(self, *, change_id: int, now: datetime) -> None:
@@ -50,6 +56,12 @@ class LoyaltySink:
 
     def resume(self, *, change_id: int, now: datetime) -> None:
         switches.resume(change_id=change_id, now=now, enqueue=tasks.enqueue_job)
+
+    def dropped(self, *, connection_id: int, setting: str, now: datetime) -> None:
+        link = Connection.unscoped.get(pk=connection_id)
+        pos_points.dropped(
+            account_id=link.account_id, platform=link.card, setting=setting, now=now, enqueue=tasks.enqueue_job
+        )
 
     def wanted_in_pos(self, *, write_id: int, now: datetime) -> services.Wanted:
         return outbound.wanted(write_id=write_id, now=now)

@@ -129,6 +129,8 @@ def save_settings(
             # Nobody is reached by a setting that does not hold: what runs ends, what stood still cannot be resumed.
             halt(change=change, now=now)
             dismiss(change=change, now=now)
+        for name in dropped:
+            sink().dropped(connection_id=connection.pk, setting=name, now=now)
     return saved
 
 

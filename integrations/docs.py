@@ -34,6 +34,8 @@ _WORDS = {
     "purchase_limits": "Purchase limits",
 }
 
+ONLY_WHEN = "only while balances are mirrored, or for an import: one call for each customer, new sales first"
+
 
 def page(card: Card) -> str:
     """Markdown, ending in a newline. The same declaration gives the same text."""
@@ -145,7 +147,7 @@ def _flow(card: Card) -> list[str]:
             "",
             "| Stream | Read again after | When it brings nothing |",
             "|---|---|---|",
-            *(_row(s.title, _every(s.interval_s), s.if_empty) for s in card.streams),
+            *(_row(s.title, ONLY_WHEN if s.on_demand else _every(s.interval_s), s.if_empty) for s in card.streams),
             "",
             _pace(card),
             "",

@@ -25,10 +25,19 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import Account
 
-from . import arrivals, chosen, landing, registry
+from . import arrivals, balances, chosen, landing, registry
 from .clients import client_for
 from .kit.card import Card
-from .kit.errors import BadCredentials, BadRow, Frozen, NotFound, TryLater, UnexpectedAnswer, VendorError
+from .kit.errors import (
+    BadCredentials,
+    BadRow,
+    Frozen,
+    NoPermission,
+    NotFound,
+    TryLater,
+    UnexpectedAnswer,
+    VendorError,
+)
 from .kit.records import SaleRecord
 from .kit.streams import Context, Page, Stream
 from .models import Credential, CredentialState, RunStatus, StreamState, SyncRun
@@ -45,6 +54,7 @@ ROWS_TOGETHER = 500
 SECONDS_TOGETHER = 1.0
 BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
 OWN_FAULT_BACK_OFF_S = 900
+WITHOUT_PERMISSION_S = 3600
 
 
 class LostLease(Exception):
@@ -115,6 +125,7 @@ class Pull:
             history_days=settings.HISTORY_DAYS,
             region=self.account.country,
             currency=self.account.currency,
+            singles=balances.asked(origin_id=origin.pk, now=timezone.now()) if self.stream.on_demand else None,
         )
 
     def _keep_lease(self) -> None:
@@ -359,6 +370,7 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
         _finish(run, token, RunStatus.STOPPED, message="Frozen.")
         return False
     deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
+    pull = None
     try:
         pull = Pull(run, token, deadline, report)
         try:
@@ -376,7 +388,11 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
     except Frozen:
         _finish(run, token, RunStatus.STOPPED, message="Frozen.")
     except BadCredentials as error:
-        _pause(run, token, error)
+        if isinstance(error, NoPermission) and pull is not None and pull.stream.own_permission:
+            # Granted apart from the rest: customers and sales go on, and this is asked again now and then.
+            _fail(run, token, error.kind, error.message, WITHOUT_PERMISSION_S, now, error.detail)
+        else:
+            _pause(run, token, error)
     except TryLater as error:
         failures = run.stream.failures
         wait = error.after_s or BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
-from . import landing, registry
+from . import balances, landing, registry
 from .arrivals import arrive, arrive_safely
 from .card_settings import (
     Effective,
@@ -243,6 +243,9 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.connected_at = credential.connected_at or now
     credential.save()
     for stream in shown.streams:
+        if stream.on_demand:
+            balances.wake(credential)
+            continue
         state, made = StreamState.unscoped.get_or_create(
             account_id=credential.account_id, credential=credential, stream=stream.name, defaults={"next_due": now}
         )

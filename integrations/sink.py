@@ -79,6 +79,9 @@ class Sink(Protocol):
     def resume(self, *, change_id: int, now: datetime) -> None:
         """Go on where it stopped."""
 
+    def dropped(self, *, connection_id: int, setting: str, now: datetime) -> None:
+        """A setting that acts on people was turned off or cleared; that holds already."""
+
     def wanted_in_pos(self, *, write_id: int, now: datetime) -> Wanted:
         """Asked just before an outbound write goes out: what is to be written, if it is still to be."""
 
@@ -123,6 +126,9 @@ class _Nobody:
         return None
 
     apply = stop = resume = preview
+
+    def dropped(self, *, connection_id, setting, now) -> None:
+        return None
 
     def wanted_in_pos(self, *, write_id, now) -> Wanted:
         return Wanted(unneeded="Nobody knows what to write.")

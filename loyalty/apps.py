@@ -7,4 +7,4 @@ class LoyaltyConfig(AppConfig):
 
     def ready(self) -> None:
         # They register their kinds of jobs, and the settings that act on people.
-        from . import ask_after, changes, enrol_after, origin_erasure, switches  # noqa: F401
+        from . import ask_after, changes, enrol_after, origin_erasure, pos_points, switches  # noqa: F401

@@ -234,6 +234,27 @@ RULES = (
            WHERE m.posted <> coalesce(e.points, 0)""",
     ),
     Rule(
+        "mirrored-balance",
+        "a balance that is mirrored is what the POS said of its records, and nothing besides",
+        """SELECT w.account_id, format('persona %s: balance %s, the POS says %s', w.persona_id, w.balance,
+                                       m.points) AS what
+           FROM loyalty_wallet w
+           JOIN (SELECT coalesce(p.merged_into_id, p.id) AS root, sum(s.posted) AS points
+                 FROM loyalty_mirrorstate s JOIN loyalty_persona p ON p.id = s.persona_id
+                 JOIN integrations_customer c ON c.id = s.customer_id
+                 JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
+                 GROUP BY 1) m ON m.root = w.persona_id
+           WHERE NOT w.closed AND w.balance <> m.points""",
+    ),
+    Rule(
+        "import-once",
+        "a customer's balance is imported once",
+        """SELECT account_id, format('customer %s: imported %s times', whose, count(*)) AS what
+           FROM (SELECT account_id, substring(key from '^import:[0-9]+:([0-9]+)$') AS whose FROM loyalty_entry
+                 WHERE kind = 'import') e
+           WHERE whose IS NOT NULL GROUP BY account_id, whose HAVING count(*) > 1""",
+    ),
+    Rule(
         "shortfall-collected",
         "what was collected for a shortfall is what was taken for it and not given back",
         """SELECT f.account_id, format('shortfall %s: says %s, entries %s', f.id, f.collected,

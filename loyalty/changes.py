@@ -6,6 +6,7 @@ settled by the new rules at once. Running a slice twice posts nothing twice: wha
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -432,11 +433,12 @@ def _wipe(work: Work) -> None:
     held = wallets.annotate(can_spend=ledger.spendable(work.now)).values_list("persona_id", "can_spend")
     for persona_id, points in held:
         if points > 0:
-            ledger.adjust(
-                account_id=work.account_id, persona_id=persona_id, points=-points,
-                key=f"wipe:{change.pk}:{persona_id}", now=work.now, user_id=change.confirmed_by_id,
-                note=change.values["wipe"]["note"],
-            )  # fmt: skip
+            with suppress(ledger.HeldByPos):  # the POS's own points: they would be back with the next reading
+                ledger.adjust(
+                    account_id=work.account_id, persona_id=persona_id, points=-points,
+                    key=f"wipe:{change.pk}:{persona_id}", now=work.now, user_id=change.confirmed_by_id,
+                    note=change.values["wipe"]["note"],
+                )  # fmt: skip
     _applied(work, change, due)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from . import expiry, facts, ledger, rules
+from . import expiry, facts, ledger, mirror, rules
 from .facts import SaleFacts
 from .rules import Mod, Rules
 
@@ -56,6 +56,11 @@ def target(sale: SaleFacts, rules: Rules) -> tuple[Decimal, int, dict[str, Any]]
 
 def worth_of(sale: SaleFacts, rules: Rules) -> Worth:
     """Pure: the same facts and rules are worth the same, whenever they are asked."""
+    if sale.is_mirrored and sale.kind == "sale" and sale.persona_id is not None:
+        # What was earned before stays posted, and was overwritten with the rest of the balance. Neither a refund nor a
+        # recompute moves it: the POS's own programme does that.
+        kept = sale.posted if sale.before == sale.persona_id else Decimal(0)
+        return Worth(kept, 0, {"why": "mirrored"})
     if nothing := _no_points(sale, rules):
         return Worth(Decimal(0), 0, nothing)
     day = sale.sold_at.astimezone(rules.zone).date()
@@ -228,6 +233,9 @@ _WHY = {
     "uncollect": "Given back with its redemption: it had been taken for what was missing.",
     "unexpired": "Had expired, and is taken as what it came with is worth less now: counted back first.",
     "erased": "Removed on request: the points were forfeited.",
+    "mirrored": "The POS's own programme counts it; its points are in the balance the POS tells.",
+    "mirror_rest": "Replaced by the balance of the POS's own programme.",
+    "imported": "The balance of the POS's own programme, taken over once.",
     "settled_again": "The sale came late, with the discount: the points are taken after all.",
 }
 _ROUNDED = {"up": "rounded up", "down": "rounded down", "nearest": "rounded", "off": "rounded to two decimals"}
@@ -355,12 +363,19 @@ def _as_target(sale: SaleFacts, rules: Rules) -> tuple[ledger.SaleTarget, Worth]
     return goal, worth
 
 
-def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime, gifts_to: Sequence[int] = ()) -> int:
+def settle_sales(
+    *,
+    account_id: int,
+    sale_ids: Sequence[int],
+    now: datetime,
+    gifts_to: Sequence[int] = (),
+    current: Rules | None = None,
+) -> int:
     """Bring these sales' points to their targets, and the boosts that come with them. Returns how many were posted.
 
-    `gifts_to`: personas who are given what their audiences bring, under the same locks.
+    `gifts_to`: personas who are given what their audiences bring, under the same locks. `current`: rules read already.
     """
-    current = rules.of(account_id)
+    current = current or rules.of(account_id)
     if current is None or not (sale_ids or gifts_to):
         return 0
     worths = targets(account_id=account_id, sale_ids=sale_ids, rules=current) if sale_ids else []
@@ -369,7 +384,7 @@ def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime, gif
     if not worths and not asked:
         return 0
     legacy = current.engine == "legacy" and current.expire_days
-    with transaction.atomic() if legacy else nullcontext():
+    with transaction.atomic() if legacy or current.mirrored else nullcontext():
         # One call: the ledger locks in one order, which two calls in one transaction would break.
         posted = ledger.settle_sales(
             account_id=account_id, targets=[goal for _, goal, _ in worths], now=now, boosts=asked
@@ -378,6 +393,9 @@ def settle_sales(*, account_id: int, sale_ids: Sequence[int], now: datetime, gif
             # Any purchase counts, also one that earns nothing: the clock starts again for all that is there.
             bought = sorted({sale.persona_id for sale, _, _ in worths if sale.persona_id and sale.kind == "sale"})
             expiry.rewrite(account_id=account_id, persona_ids=bought, rules=current, now=now)
+        if current.mirrored and posted:  # a sale that changed hands took from a balance that is the POS's
+            touched = {one for sale, _, _ in worths for one in (sale.persona_id, sale.before) if one}
+            mirror.settle(account_id=account_id, persona_ids=sorted(touched), now=now)
     return posted
 
 
@@ -399,11 +417,16 @@ def boosts_of(
         )
         held = cursor.fetchall()
     live = {boost.id: boost for boost in current.boosts}
+    theirs = {sale.sale_id for sale, _, _ in worths if sale.is_mirrored}  # overwritten: there is nothing to take back
     sold = {sale.sale_id: sale.sold_at for sale, _, _ in worths}
     gone: set[int] = set()
     for modifier, persona, sale_id in held:
         # A boost that was switched off since stays with whoever has it.
-        if modifier in live and ((modifier, sale_id) not in deserving or owners[sale_id] != persona):
+        if (
+            modifier in live
+            and sale_id not in theirs
+            and ((modifier, sale_id) not in deserving or owners[sale_id] != persona)
+        ):
             gone.add(persona)
             why = {"why": "boost", "name": live[modifier].name, "back": True}
             asked.append(ledger.BoostTarget(modifier, persona, sale_id, Decimal(0), why, None, sold[sale_id]))
@@ -444,6 +467,8 @@ def gifts_of(
                JOIN loyalty_persona p ON p.id = a.persona_id
                JOIN loyalty_persona r ON r.id = coalesce(p.merged_into_id, p.id) AND r.member_from <= %(today)s
                     AND r.erased_at IS NULL
+                    AND NOT (%(mirrored)s AND loyalty_is_mirrored(
+                        a.account_id, ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = r.id) || r.id))
                     AND NOT EXISTS (  -- by the rules that are asked about, which a dry run has and the tables have not
                         SELECT FROM loyalty_persona g WHERE (g.id = r.id OR g.merged_into_id = r.id)
                         AND (g.phone = ANY(%(blocked)s) OR EXISTS (
@@ -461,6 +486,7 @@ def gifts_of(
                 "audiences": [one.audience_id for one in due],
                 "ids": None if persona_ids is None else list(persona_ids),
                 "blocked": sorted(current.blocked),
+                "mirrored": current.mirrored,
             },
         )
         rows = cursor.fetchall()
@@ -500,7 +526,16 @@ def settle_personas(*, account_id: int, persona_ids: Sequence[int], now: datetim
     `gifts`: with what their audiences bring, as a change of the programme counts it.
     """
     sale_ids = sales_of(account_id, persona_ids)
-    return settle_sales(account_id=account_id, sale_ids=sale_ids, now=now, gifts_to=persona_ids if gifts else ())
+    current = rules.of(account_id)
+    if current is None:
+        return 0
+    posted = settle_sales(
+        account_id=account_id, sale_ids=sale_ids, now=now, gifts_to=persona_ids if gifts else (), current=current
+    )
+    # Whose records moved, and who became a member just now, is owed what the POS said of them, too.
+    if current.mirrored or current.imports:
+        posted += mirror.follow(account_id=account_id, persona_ids=persona_ids, current=current, now=now)
+    return posted
 
 
 def sales_of(account_id: int, persona_ids: Sequence[int]) -> list[int]:

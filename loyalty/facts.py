@@ -51,6 +51,7 @@ class SaleFacts:
     stays: frozenset[int] = frozenset()  # audiences the persona was in then
     opted_in: frozenset[str] = frozenset()  # channels that had a yes then
     is_blocked: bool = False
+    is_mirrored: bool = False  # the POS's own programme counts it
 
     def voided(self, zone: ZoneInfo) -> bool:
         """Refunded in full on the day of the sale."""
@@ -117,6 +118,8 @@ def read(account_id: int, sale_ids: Iterable[int], rules: Rules) -> list[SaleFac
         facts = _with_consent(account_id, facts)
     if rules.blocked:
         facts = _with_blocked(account_id, facts, rules.blocked)
+    if rules.mirrored:
+        facts = _with_mirrored(account_id, facts)
     return facts
 
 
@@ -306,3 +309,30 @@ def _with_blocked(account_id: int, facts: list[SaleFacts], phones: frozenset[str
         )
         blocked = {row[0] for row in cursor.fetchall()}
     return [replace(sale, is_blocked=sale.persona_id in blocked) for sale in facts]
+
+
+def _with_mirrored(account_id: int, facts: list[SaleFacts]) -> list[SaleFacts]:
+    """Sales of people whose points are the POS's, of any origin; and those made while they were.
+
+    A record that was never read before mirroring ended brought no points: its sales earn after all.
+    """
+    until: dict[int, datetime | None] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT coalesce(p.merged_into_id, p.id),
+                      CASE WHEN bool_or(g.ended_at IS NULL) THEN NULL ELSE max(g.ended_at) END
+               FROM loyalty_persona p JOIN loyalty_source s ON s.persona_id = p.id
+               JOIN integrations_customer c ON c.id = s.customer_id
+               JOIN loyalty_mirroring g ON g.origin_id = c.origin_id
+               WHERE p.account_id = %s AND (p.id = ANY(%s) OR p.merged_into_id = ANY(%s))
+                 AND (g.ended_at IS NULL OR EXISTS (SELECT FROM loyalty_mirrorstate m WHERE m.customer_id = c.id))
+               GROUP BY 1""",
+            [account_id, *[_personas(facts)] * 2],
+        )
+        until = dict(cursor.fetchall())
+    return [
+        replace(sale, is_mirrored=True)
+        if sale.persona_id in until and ((end := until[sale.persona_id]) is None or sale.sold_at < end)
+        else sale
+        for sale in facts
+    ]

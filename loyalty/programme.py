@@ -19,8 +19,8 @@ from integrations.models import Origin
 from integrations.services import e164
 from stores.models import Store
 
-from . import modifiers, pins, rules
-from .models import Audience, BlockedPhone, Modifier, Programme, SourceStart
+from . import mirror, modifiers, pins, rules
+from .models import Audience, BlockedPhone, Engine, Modifier, Programme, SourceStart
 
 # A change of one of these changes what sales are worth or when points expire, for everybody. `enabled` moves balances
 # when it is switched on (sales of the pause begin to earn); off, it only pauses.
@@ -90,6 +90,12 @@ def _settings(account_id: int, given: dict[str, Any]) -> tuple[dict[str, Any], d
             setattr(programme, name, field.clean(None if empty and field.null else value, programme))
         except ValidationError as error:
             problems[name] = " ".join(error.messages)
+    if (
+        given.get("engine") == Engine.FIFO
+        and before["engine"] != Engine.FIFO
+        and (why := mirror.refusal(account_id=account_id))
+    ):
+        problems["engine"] = why
     if problems:
         raise Problems(problems)
     after = {name: plain(SETTINGS[name].value_from_object(programme)) for name in given}
@@ -173,6 +179,9 @@ def touches_expiry(values: dict[str, Any]) -> bool:
 def write(*, account_id: int, values: dict[str, Any], user: User | None, moved: bool) -> Programme:
     """Save cleaned values. `moved`: what was counted against the settings of before is out of date."""
     programme = locked(account_id)
+    if values.get("programme", {}).get("engine") == Engine.FIFO and (why := mirror.refusal(account_id=account_id)):
+        # Behind the lock: a card that began to mirror meanwhile held it (`pos_points.confirmed`).
+        raise ValidationError({"engine": why})
     for name, value in values.get("programme", {}).items():
         setattr(programme, name, SETTINGS[name].to_python(value))
     programme.version += moved

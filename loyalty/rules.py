@@ -72,6 +72,8 @@ class Rules:
     boosts: tuple[Mod, ...] = ()  # given with a purchase
     gifts: tuple[Mod, ...] = ()  # boosts given for being in an audience
     zones: dict[int, ZoneInfo] = field(default_factory=dict)  # by store
+    mirrored: bool = False  # some origin's balances are the POS's, or were once: its sales do not earn
+    imports: bool = False  # balances were taken over, and may wait for somebody to become a member
 
     @property
     def needs_lines(self) -> bool:
@@ -100,7 +102,9 @@ SELECT p.enabled, p.points_per_100, p.accrual_start, p.exclude_tax, p.rounding, 
        (SELECT json_agg(phone)::text FROM loyalty_blockedphone WHERE account_id = a.id),
        (SELECT json_agg(m ORDER BY m.id)::text FROM loyalty_modifier m
         WHERE m.account_id = a.id AND m.active AND m.archived_at IS NULL),
-       (SELECT json_object_agg(id, timezone)::text FROM stores_store WHERE account_id = a.id AND timezone <> '')
+       (SELECT json_object_agg(id, timezone)::text FROM stores_store WHERE account_id = a.id AND timezone <> ''),
+       EXISTS (SELECT FROM loyalty_mirroring WHERE account_id = a.id),
+       EXISTS (SELECT FROM loyalty_pointsimport WHERE account_id = a.id)
 FROM accounts_account a JOIN loyalty_programme p ON p.account_id = a.id WHERE a.id = %s
 """
 
@@ -112,7 +116,7 @@ def of(account_id: int) -> Rules | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    *plain, starts, blocked, modifiers, zones = row
+    *plain, starts, blocked, modifiers, zones, mirrored, imports = row
     plain[7] = ZoneInfo(plain[7])
     mods = [_mod(one) for one in orjson.loads(modifiers or "[]")]
     return Rules(
@@ -123,6 +127,8 @@ def of(account_id: int) -> Rules | None:
         boosts=tuple(one for one in mods if one.kind == ModifierKind.BOOST and one.with_sale),
         gifts=tuple(one for one in mods if one.kind == ModifierKind.BOOST and not one.with_sale and one.audience_id),
         zones={int(store): ZoneInfo(name) for store, name in orjson.loads(zones or "{}").items()},
+        mirrored=mirrored,
+        imports=imports,
     )
 
 

@@ -110,7 +110,7 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
         JOIN loyalty_discount d ON d.id = r.discount_id),
        k.ids,
        loyalty_is_blocked(p.account_id, k.ids),
-       EXISTS (SELECT FROM loyalty_mirrorstate ms WHERE ms.persona_id = ANY(k.ids) AND ms.posted <> 0),
+       loyalty_is_mirrored(p.account_id, k.ids),
        {freshness.OF_SALES},
        (SELECT json_build_array(sum(l.remaining)::text, extract(epoch FROM l.expires_at)) FROM loyalty_lot l
         WHERE l.persona_id = p.id AND l.open AND l.expires_at > %(now)s

@@ -124,6 +124,12 @@ def adjust(request: HttpRequest, contact_id: uuid.UUID) -> HttpResponse:
     except ledger.Removed:
         messages.error(request, "This person was removed on request meanwhile. Nothing was posted.")
         return _to(persona)
+    except ledger.HeldByPos:
+        form.add_error(
+            "points",
+            "The points are those of the POS's own programme, mirrored from there: give or take them in the POS.",
+        )
+        return _page(request, persona, adjusting=form)
     except ledger.NotEnoughPoints as error:
         form.add_error("points", f"The balance is {iq.points(error.balance)}: no more than that can be taken.")
         return _page(request, persona, adjusting=form)

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from aiqsync.accounts.templatetags.iq import exact
-from integrations import services
+from integrations import balances, services
 from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
 
 from .standing import FAILURES_TO_TELL, Standing, ago, moment, span
@@ -86,6 +86,8 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         row["figures"] = _found(done, now)
     if state.first_done_at and row["status"] == "ready":
         row["percent"] = 100
+    if stream.on_demand and not row["note"]:
+        row["note"] = balances.standing(connection_id=credential.connection_id).words
     return row
 
 

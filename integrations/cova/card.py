@@ -15,7 +15,7 @@ from ..kit.records import LocationRecord
 from ..kit.streams import Context
 from ..kit.till import Till
 from . import mapping
-from .streams import Customers, Locations, PricingGroups, Sales
+from .streams import Customers, Locations, Points, PricingGroups, Sales
 from .writers import PushCustomer
 
 LIVE = "https://api.covasoft.net"
@@ -164,7 +164,7 @@ def _loyalty_refusal(client: Client, company: str, location: str, customers: lis
     """The note for a missing loyalty permission, or ""."""
     customer = next((Customers.row_id(row) for row in customers if Customers.row_id(row)), "")
     if customer:
-        path = f"/iqloyalty/v1/Companies({company})/Entities({location})/customers({customer})/summary"
+        path = Points.path.format(identity=company, location=location, record=customer)
     else:
         path = f"/iqloyalty/v1/Companies({company})/Entities({location})/Rewards"
     try:
@@ -233,7 +233,7 @@ CARD = Card(
     base_url=LIVE,
     client=make_client,
     connect=connect,
-    streams=(Locations, PricingGroups, Customers, Sales),
+    streams=(Locations, PricingGroups, Customers, Sales, Points),
     writers=(PushCustomer,),
     calls_per_minute=CALLS_PER_MINUTE,
     fee="Cova charges 15 USD per month for each connected location.",
@@ -248,8 +248,8 @@ CARD = Card(
         "payment_method": "yes",
         "pricing_groups": "yes",
         "locations": "yes",
-        "points_import": "Cova can; this version does not use it yet.",
-        "points_mirror": "Cova can; this version does not use it yet.",
+        "points_import": "yes",
+        "points_mirror": "yes",
         "discount_flat": "yes",
         "discount_percent": "yes",
         "discount_product": "Cova's till takes only amounts and percentages off the whole cart.",

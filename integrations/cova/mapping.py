@@ -6,17 +6,19 @@ Sources are the sections of the vendor reference; marks stand in `samples/README
 """
 
 from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from ..kit.errors import BadRow
 from ..kit.phones import e164, email
-from ..kit.records import CustomerRecord, LocationRecord, PricingGroupRecord
+from ..kit.records import BalanceRecord, CustomerRecord, LocationRecord, PricingGroupRecord
 from ..kit.streams import Context
-from ..kit.values import birth_date, flag, listed, moment, plausible, text
+from ..kit.values import birth_date, flag, listed, moment, number, plausible, text
 from .rows import obj, reference, row_id
 from .sales import sale, sale_details
 from .zones import iana
 
-__all__ = ["customer", "location", "pricing_group", "sale", "sale_details"]
+__all__ = ["balance", "customer", "location", "pricing_group", "sale", "sale_details"]
 
 _AHEAD = timedelta(days=2)
 
@@ -54,6 +56,19 @@ def pricing_group(row: Any, context: Context) -> PricingGroupRecord:
         description=text(row.get("Description")),
         deleted=flag(row.get("IsDeleted")) is True,
     )
+
+
+_CENT = Decimal("0.01")
+
+
+def balance(row: Any, context: Context) -> BalanceRecord:
+    """A points summary (reference, Y1), with the ids of the question put in. A missing figure is none: it is not 0."""
+    row = obj(row)
+    found = row_id(row)
+    if row.get("PointsBalance") in (None, ""):
+        raise BadRow("The answer names no PointsBalance.", external_id=found)
+    points = number(row["PointsBalance"], "PointsBalance").quantize(_CENT, ROUND_HALF_UP)
+    return BalanceRecord(external_id=found, points=points, location_id=reference(row.get("EntityId")))
 
 
 # Categories of a contact method (iQmetrix CRM documentation): 1 phone, 2 e-mail; type 3 is a mobile phone.

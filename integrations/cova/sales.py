@@ -143,6 +143,8 @@ def sale_details(record: SaleRecord, payload: Any) -> SaleRecord:
         net_cents=total - tax,
         payments=_methods([item.get("MethodName") for item in items]) or record.payments,
         has_details=True,
+        # The reference, S4: `Loyalty` holds points of Cova's own programme; null while that is off.
+        own_points=type(payload.get("Loyalty")) is dict and bool(payload["Loyalty"].get("PointsEarned")),
         needs_details="",
     )
 

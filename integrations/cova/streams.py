@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..kit.pages import ChangedSince, FullList
-from ..kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from ..kit.records import BalanceRecord, CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
+from ..kit.singles import OneByOne
 from ..kit.streams import Context, Stream
 from ..kit.windows import DateWindows
 from . import mapping
@@ -79,3 +80,14 @@ class Sales(Stream):
         path = DETAILS.format(identity=context.identity, sale=quote(record.external_id, safe=""))
         payload: Any = client.get_json(path)
         return mapping.sale_details(record, payload)
+
+
+class Points(Stream):
+    """Cova's own points: one call a customer at a location, for there is no list of balances (reference, Y1)."""
+
+    name, title, record = "points", "Points balances", BalanceRecord
+    path = "/iqloyalty/v1/Companies({identity})/Entities({location})/customers({record})/summary"
+    pages = OneByOne()
+    on_demand = True
+    own_permission = True  # "View Loyalty Program"
+    parse = staticmethod(mapping.balance)

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 
-from .errors import BadCredentials, NotFound, Rejected, TryLater, UnexpectedAnswer
+from .errors import BadCredentials, NoPermission, NotFound, Rejected, TryLater, UnexpectedAnswer
 from .lanes import in_lane
 from .limits import Limiter, window_of
 from .pace import Pace
@@ -292,7 +292,7 @@ class Client:
             raise BadCredentials(sentence, setting=setting, detail=detail)
         if status == 403:
             sentence, setting = self._no_permission(service)
-            raise BadCredentials(sentence, setting=setting, detail=detail)
+            raise NoPermission(sentence, setting=setting, detail=detail)
         if status == 404:
             raise NotFound(f"{self.vendor} knows no such record.", detail=detail)
         if status == 429:

@@ -22,6 +22,11 @@ class BadCredentials(VendorError):
         self.setting = setting
 
 
+class NoPermission(BadCredentials):
+    """The log-in is good and this one service is closed to it (403). A stream with a permission of its own waits for it
+    alone; for any other it is as good as being refused."""
+
+
 class TryLater(VendorError):
     """429, 5xx or no answer: wait `after_s` seconds (None: our own back-off), then try again."""
 

@@ -98,6 +98,7 @@ class SaleRecord(NamedTuple):
     government_id: str = ""
     medical_id: str = ""
     location_name: str = ""  # where the vendor has no list of its places
+    own_points: bool = False  # the POS's own points programme counted it (told by details)
     needs_details: str = ""  # why the feed's row alone does not do: "blank_payment", "mismatch", "refund" or ""
 
 

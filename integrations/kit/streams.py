@@ -4,7 +4,7 @@ The walk over pages is the stream's `pages` object (`kit/pages.py`): it yields `
 right once the page has been saved. Whoever pulls saves page and cursor in one transaction.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -25,8 +25,25 @@ class Context:
     region: str = "US"  # for phone numbers without a country code
     currency: str = ""
     markets: tuple[str, ...] = ()  # ISO 3166-2; empty: all
-    # Customers whose balances a pull asks for one by one: (customer, location) by external ids, most urgent first.
-    customers: Callable[[], Iterator[tuple[str, str]]] | None = None
+    singles: "Singles | None" = None  # for streams that ask for one record at a time; None: nothing is to be asked
+
+
+class Singles(Protocol):
+    """Who is to be asked about, one call each: (record, location) by external ids. What a pull may read of our rows."""
+
+    def round_due(self, began: str) -> bool:
+        """Whether all are to be asked again, when the last round began at `began` (ISO, "" for never)."""
+        ...
+
+    def total(self) -> int: ...
+
+    def after(self, last: str, limit: int) -> list[tuple[str, str]]:
+        """The next ones of a round, in the order of their ids."""
+        ...
+
+    def urgent(self, mark: int, limit: int) -> tuple[list[tuple[str, str]], int]:
+        """Those with something new behind `mark`, and the mark behind them."""
+        ...
 
 
 class Page(NamedTuple):
@@ -56,6 +73,8 @@ class Stream:
     history: ClassVar[bool] = False  # its first pull reads the past, which takes a while
     service: ClassVar[str] = ""  # what a refusal is about, in the client's words; "": the path's first part
     if_empty: ClassVar[str] = ""  # what to check in the POS when it was read to the end and never brought a row
+    on_demand: ClassVar[bool] = False  # read only while something asks for it (`integrations/balances.py`)
+    own_permission: ClassVar[bool] = False  # the vendor grants it apart: without it the other streams go on
     after: ClassVar[tuple[str, ...]] = ()  # streams whose first pull must be done before this one starts
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from .cards import (
     OPEN_CHANGE,
+    BalanceReading,
     CallAllowance,
     ChangeState,
     CustomerBalance,
@@ -34,9 +35,10 @@ from .rows import (
 from .uploads import ColumnMapping, Upload, UploadChunk, UploadError, UploadFrom, UploadState
 
 __all__ = [
-    "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential", "CredentialState", "Customer",
-    "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "OPEN_CHANGE", "Origin", "OutboundWrite",
-    "OutsideMarket", "PricingGroup", "Product", "PushedCall", "RefusedRow", "RunStatus", "Sale", "SaleKind",
-    "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression", "SyncRun", "Term", "TermKind", "Upload",
-    "UploadChunk", "UploadError", "UploadFrom", "UploadState", "WriteState",
+    "BalanceReading", "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential",
+    "CredentialState", "Customer", "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "OPEN_CHANGE",
+    "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "PushedCall", "RefusedRow",
+    "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression",
+    "SyncRun", "Term", "TermKind", "Upload", "UploadChunk", "UploadError", "UploadFrom", "UploadState",
+    "WriteState",
 ]  # fmt: skip

@@ -165,3 +165,20 @@ class CallAllowance(models.Model):
 
     def __str__(self) -> str:
         return self.card
+
+
+class BalanceReading(TenantModel):
+    """That the POS's balances of an origin are to be read: again and again, or one round begun not before a moment.
+
+    How far it is, the stream's cursor says.
+    """
+
+    origin = TenantKey(Origin, related_name="balance_readings")
+    continuous = models.BooleanField(default=False, help_text="They are mirrored.")
+    asked_at = models.DateTimeField(null=True, help_text="Somebody waits for a round that began at or after this.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["origin"], name="balance_reading_once")]
+
+    def __str__(self) -> str:
+        return f"{self.origin_id}"

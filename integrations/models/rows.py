@@ -20,6 +20,9 @@ class Origin(TenantModel):
     title = models.CharField(max_length=200, blank=True)
     erasing_at = models.DateTimeField(null=True, help_text="What it brought is being erased: it cannot be connected.")
     erased_at = models.DateTimeField(null=True)
+    own_points_at = models.DateTimeField(
+        null=True, help_text="The latest sale for which the POS gave points of its own."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -6,7 +6,7 @@ persona, then redemptions. So in a page's transaction `settle_sales` comes after
 `settle_redemption` comes after it.
 """
 
-from .calls import KeyTaken, NotEnoughPoints, Removed
+from .calls import HeldByPos, KeyTaken, NotEnoughPoints, Removed
 from .erasing import Closure, erase
 from .moves import (
     CannotMerge,
@@ -14,9 +14,11 @@ from .moves import (
     Mirrored,
     Moved,
     NothingToCollect,
+    Overridden,
     collect,
     merge,
     mirror,
+    mirror_wallets,
     reexpire,
     split,
     waive,
@@ -41,10 +43,10 @@ from .redemptions import (
 from .sales import SALES_A_CALL, BoostTarget, SaleTarget, Settled, settle_sales
 
 __all__ = [
-    "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "Closure", "KeyTaken", "Mirrored", "Moved",
-    "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert", "OneDiscountPerOrder", "Posted",
-    "Redeemed", "Removed", "Reverted", "SaleTarget", "Settled", "UnknownRedemption", "adjust", "collect", "erase",
-    "expire_due", "merge",
-    "mirror", "next_n", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again",
-    "settle_redemption", "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
+    "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "Closure", "HeldByPos", "KeyTaken",
+    "Mirrored", "Moved", "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert",
+    "OneDiscountPerOrder", "Overridden", "Posted", "Redeemed", "Removed", "Reverted", "SaleTarget", "Settled",
+    "UnknownRedemption", "adjust", "collect", "erase", "expire_due", "merge", "mirror", "mirror_wallets", "next_n",
+    "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again", "settle_redemption",
+    "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
 ]  # fmt: skip

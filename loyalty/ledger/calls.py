@@ -22,6 +22,10 @@ class Removed(NotEnoughPoints):
     """The person was removed on request: the wallet is closed, nothing comes in or goes out."""
 
 
+class HeldByPos(NotEnoughPoints):
+    """The balance is mirrored from the POS: it would be overwritten, so points are added and taken there."""
+
+
 class KeyTaken(Exception):
     """The key stands for an entry of another persona or another redemption."""
 

@@ -39,6 +39,15 @@ class Mirrored:
 
 
 @dataclass(frozen=True, slots=True)
+class Overridden:
+    """What bringing wallets to the POS's balances posted, and how many wallets changed."""
+
+    entries: int
+    points: Decimal
+    shoppers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """`points` were taken by this call; `missing` is still owed."""
 
@@ -78,6 +87,19 @@ def mirror(*, account_id: int, persona_id: int, customer_id: int, balance: Decim
     return Mirrored(
         answer["entry"], as_points(answer["points"]), as_points(answer["balance"]), as_points(answer["short"])
     )
+
+
+def mirror_wallets(*, account_id: int, balances: Sequence[tuple[int, int, Decimal]], now: datetime) -> Overridden:
+    """Bring wallets to what the POS says: (root, customer, balance), each customer once; a root's points are their sum.
+
+    All wallets are locked first, in persona order. What is there already writes nothing.
+    """
+    answer = call(
+        "loyalty_mirror_wallets(%s, %s::bigint[], %s::bigint[], %s::numeric[], %s)::text",
+        account_id, [root for root, _, _ in balances], [customer for _, customer, _ in balances],
+        [exact(max(points, Decimal(0))) for _, _, points in balances], now,
+    )  # fmt: skip
+    return Overridden(answer["entries"], as_points(answer["points"]), answer["shoppers"])
 
 
 def collect(*, account_id: int, shortfall_id: int, user_id: int | None, note: str, now: datetime) -> Closed:

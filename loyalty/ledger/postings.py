@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from .calls import KeyTaken, NotEnoughPoints, Removed, as_json, as_points, call, exact
+from .calls import HeldByPos, KeyTaken, NotEnoughPoints, Removed, as_json, as_points, call, exact
 
 ADJUSTMENTS = frozenset({"adjust", "boost", "import", "mirror"})
 WALLETS_A_BATCH = 500
@@ -38,7 +38,7 @@ def adjust(
     """Add points, or take them (oldest expiry first), once for each key.
 
     The same key again answers the first entry with today's balance. Raises NotEnoughPoints (the caller may ask again
-    for no more than the balance, under a key of its own), Removed and KeyTaken.
+    for no more than the balance, under a key of its own), HeldByPos, Removed and KeyTaken.
     """
     if kind not in ADJUSTMENTS:
         raise ValueError(f"{kind} entries are not posted by hand")
@@ -60,6 +60,8 @@ def adjust(
     )
     if answer.get("refused") == "key":
         raise KeyTaken(key)
+    if answer.get("refused") == "mirror":
+        raise HeldByPos(balance=as_points(answer["balance"]), asked=-points)
     if answer.get("refused") == "removed":
         raise Removed(balance=Decimal(0), asked=-points)
     if "refused" in answer:

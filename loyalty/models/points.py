@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import User
 from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
-from integrations.models import Customer, Sale
+from integrations.models import Customer, Origin, Sale
 from stores.models import Store
 
 from .fields import LedgerModel, by_user, points_field
@@ -251,6 +251,31 @@ class MirrorState(LedgerModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["customer"], name="mirror_once")]
+
+
+class Mirroring(TenantModel):
+    """The balances of an origin's shoppers are the POS's; after `ended_at` they are ours again, as they stood then.
+
+    Frozen or disconnected, it goes on: the last value stands.
+    """
+
+    origin = TenantKey(Origin, related_name="mirrorings")
+    since = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["origin"], name="mirroring_once")]
+        indexes = [models.Index(fields=["account"], name="mirroring_live", condition=Q(ended_at=None))]
+
+
+class PointsImport(TenantModel):
+    """The balances of an origin's shoppers were taken over as they stood. Who is no member yet finds his waiting."""
+
+    origin = TenantKey(Origin, related_name="points_imports")
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["origin"], name="points_import_once")]
 
 
 class Seal(TenantModel):

@@ -21,6 +21,10 @@ BEGIN
     IF loyalty_is_closed(v_root, v_balance) THEN
         RETURN jsonb_build_object('refused', 'removed', 'balance', v_balance);
     END IF;
+    IF p_kind <> 'mirror' AND loyalty_is_mirrored(
+        p_account, ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = v_root) || v_root) THEN
+        RETURN jsonb_build_object('refused', 'mirror', 'balance', v_balance);
+    END IF;
     IF v_balance + p_points < 0 THEN
         RETURN jsonb_build_object('refused', 'points', 'balance', v_balance);
     END IF;

@@ -180,8 +180,7 @@ BEGIN
                 AND state IN ('applied', 'settled')) THEN 'used'
             WHEN EXISTS (SELECT FROM loyalty_blockedphone WHERE account_id = p_account)
                 AND loyalty_is_blocked(p_account, v_group) THEN 'blocked'
-            WHEN v_price > 0 AND EXISTS (
-                SELECT FROM loyalty_mirrorstate WHERE persona_id = ANY (v_group) AND posted <> 0) THEN 'mirror'
+            WHEN v_price > 0 AND loyalty_is_mirrored(p_account, v_group) THEN 'mirror'
             WHEN p_spend < v_discount.min_spend_cents THEN 'spend'
             WHEN v_balance < v_discount.points THEN 'points'
         END;
@@ -276,6 +275,7 @@ BEGIN
         v_entry := loyalty_post(p_account, v_root, 'redeem', -v_points, 'redeem:' || p_redemption || ':' || v_time, NULL,
                                 p_redemption, NULL, '', '{"why": "settled_again"}', v_found.applied_at, p_now);
         PERFORM loyalty_take(p_account, v_root, v_entry, v_points);
+        PERFORM loyalty_mirror_rest(p_account, v_root, p_now);
     END IF;
     IF v_points < v_found.points THEN
         INSERT INTO loyalty_shortfall (account_id, persona_id, key, points, redemption_id, state, at)

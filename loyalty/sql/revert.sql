@@ -159,6 +159,7 @@ BEGIN
         IF v_found.state IN ('reverted', 'released') THEN
             PERFORM loyalty_forgive(p_account, v_found.id, v_found.applied_at, p_user, p_note, p_now);
         END IF;
+        PERFORM loyalty_mirror_rest(p_account, v_root, p_now);
         SELECT coalesce(sum(balance), 0) INTO v_balance FROM loyalty_wallet WHERE persona_id = v_root;
     END IF;
     RETURN jsonb_build_object('redemption', v_found.public_id, 'points', v_points, 'reverted', v_found.reverted_points,

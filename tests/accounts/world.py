@@ -166,6 +166,9 @@ def _reward_rows(word, now, persona, discount, redemption, store, user) -> None:
 def _points_rows(word, now, persona, customer, store) -> None:
     y.BoostState.objects.create(modifier=y.Modifier.objects.get(), persona=persona, at=now)
     y.MirrorState.objects.create(customer=customer, persona=persona, at=now)
+    y.Mirroring.objects.create(origin=customer.origin, since=now, ended_at=now)
+    y.PointsImport.objects.create(origin=customer.origin, taken_at=now)
+    i.BalanceReading.objects.create(origin=customer.origin)
     y.Seal.objects.create(number=1, first_entry=1, last_entry=1, entries=1, points=0, digest="0" * 64)
     close = y.MonthClose.objects.create(
         month=date(2026, 1, 1), starts_at=now - timedelta(days=31), ends_at=now, last_entry=1

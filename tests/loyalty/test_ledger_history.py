@@ -82,7 +82,6 @@ class History:
         self.hour, self.keys = 0, 0
         self.public: dict[Use, object] = {}
         self.merge_rows: dict[MergeModel, int] = {}
-        self.mirror_rows: dict[int, int] = {}  # customer -> the persona it was mirrored for last
         self.log: list[str] = []
         self.acts = [
             self.give, self.give, self.take, self.settle, self.settle, self.settle, self.redeem, self.redeem,
@@ -234,8 +233,7 @@ class History:
             return same
         if place == 2 and any(use.live for use in before):
             return ledger.AlreadyUsed
-        if any(self.model.mirrored[customer] and persona in group for customer, persona in self.mirror_rows.items()):
-            return ledger.NotAvailable
+        # No origin is mirrored any more in this world: what was mirrored is spent like other points.
         return ledger.NotEnoughPoints if self.model.balance(root) < price else None
 
     def revert(self) -> None:
@@ -316,8 +314,6 @@ class History:
         ledger.mirror(
             account_id=self.account_id, persona_id=persona, customer_id=customer, balance=Decimal(value), now=self.now
         )
-        if value != self.model.mirrored.get(customer, 0):
-            self.mirror_rows[customer] = persona
         self.model.mirror(customer, persona, value)
 
     def boost(self) -> None:

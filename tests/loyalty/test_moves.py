@@ -10,7 +10,19 @@ import pytest
 
 from integrations.models import Sale
 from loyalty import audits, ledger
-from loyalty.models import BoostState, Entry, Lot, Merge, MirrorState, Modifier, Persona, Shortfall, Source, Wallet
+from loyalty.models import (
+    BoostState,
+    Entry,
+    Lot,
+    Merge,
+    Mirroring,
+    MirrorState,
+    Modifier,
+    Persona,
+    Shortfall,
+    Source,
+    Wallet,
+)
 from tests.records import customer, land_customers, make_origin, the_customer
 
 from ..factories import make_account, make_discount, make_persona
@@ -351,7 +363,7 @@ class TestMirror:
         assert shop.points() == 60
         shop.split(merge)
         self.say(shop, pos, 40, shop.eve)
-        # 10 were posted while the two were one, by no sale of hers: they stay. The fall is hers.
+        # 10 were posted while the two were one, for no record of hers that is known here: they stay. The fall is hers.
         assert (shop.points(), shop.points(shop.eve)) == (10, 30)
 
     def test_less_than_nothing_is_no_balance(self, shop, pos):
@@ -359,6 +371,7 @@ class TestMirror:
             self.say(shop, pos, -1)
 
     def test_a_reward_is_not_redeemed_here_while_the_pos_keeps_the_points(self, shop, pos):
+        Mirroring.unscoped.create(account=shop.account, origin=pos, since=NOW)
         self.say(shop, pos, 500)
         with pytest.raises(ledger.NotAvailable, match="mirror"):
             shop.redeem()

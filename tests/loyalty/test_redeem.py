@@ -18,6 +18,7 @@ from loyalty.models import (
     DiscountStore,
     Enrolment,
     Identifier,
+    Mirroring,
     MirrorState,
     Persona,
     Redemption,
@@ -155,11 +156,14 @@ class TestLimits:
         ledger.mirror(
             account_id=shop.account.pk, persona_id=shop.ada.pk, customer_id=customer.pk, balance=Decimal(80), now=NOW
         )
+        mirroring = Mirroring.unscoped.create(account=shop.account, origin=origin, since=NOW)
         refused(shop, "mirror", n=1)
         # A reward that costs nothing takes nothing from the POS's own balance.
         for free in ({"points": 0}, {"points": 80, "reward": "tier"}):
             reward = make_discount(shop.account, **free)
             assert shop.redeem(discount=reward).points == 0
+        Mirroring.unscoped.filter(pk=mirroring.pk).update(ended_at=NOW)
+        assert shop.redeem(n=1).created, "the balance is ours again"
 
     def test_minimum_spend_where_the_order_is_known(self, shop):
         dear = make_discount(shop.account, points=100, min_spend_cents=5000)
