@@ -158,6 +158,7 @@ def pricing_group(vendor: str) -> OneOf:
         interplay="Has an effect only while “Sync Personas” is on.",
         source="pricing_groups",
         empty="the POS's default",
+        group="Personas",
     )
 
 
@@ -180,7 +181,7 @@ def freeze(vendor: str) -> Flag:
         label="Use last backup",
         help=f"No call to {vendor} in either direction. All data and the credentials stay.",
         effect=f"{vendor} is asked nothing and told nothing until it is turned off again; the card says since when and "
-        "as of when its data is. Nothing expires or is released for want of sales meanwhile.",
+        "as of when its data is. Redemptions that wait for their sale are not released meanwhile.",
         warning="Turn it on only when you change the point of sale and wish to keep the data.",
         interplay="Does not undo mirroring: the last mirrored balances stay.",
     )
