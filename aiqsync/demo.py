@@ -199,6 +199,7 @@ class Demo:
         if credential is None or credential.state != CredentialState.CONNECTED:
             credential = services.save_credential(connection=link, given=given, credential=credential)
             services.connect(credential=credential, now=timezone.now())
+            services.save_settings(connection=link, given={"sync_personas": True}, now=timezone.now())
             say(f"Connected Cova; {stores.map_all(origin_id=credential.origin_id)} stores mapped.")
         services.sync_now(connection=link, enqueue=tasks.enqueue)
 
