@@ -1,6 +1,6 @@
 """What has been read, as evidence: are all sales up to a moment known, and which streams never brought a row?"""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from . import registry
 from .chosen import settings_of
 from .kit.card import Card
 from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
-from .models import CredentialState, Customer, Location, PricingGroup, Sale, StreamState
+from .models import Credential, CredentialState, Customer, Location, PricingGroup, Sale, StreamState
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,24 @@ def read_past(*, account_id: int, moment: datetime, location_ids: Collection[int
             told[origin.pk].append(f"{registry.get(state.credential.connection.card).title}: {reason}")
         else:
             good.add(origin.pk)
+    for credential in _told_only(account_id, location_ids):
+        title = registry.get(credential.connection.card).title
+        told[credential.origin_id] = [f"{title}: nothing tells that the POS has sent every sale."]
     if not told:
         return Evidence(False, ("No point of sale is connected whose sales could tell.",))
     waiting = tuple(text for origin, texts in told.items() if origin not in good for text in texts)
     return Evidence(not waiting, waiting)
+
+
+def _told_only(account_id: int, location_ids: Collection[int] | None) -> Iterable[Credential]:
+    """Credentials of cards that are told, not asked: what they were not told, nobody knows."""
+    found = Credential.unscoped.filter(
+        account_id=account_id, origin__isnull=False, state=CredentialState.CONNECTED,
+        connection__card__in=[c.slug for c in registry.CARDS.values() if c.arrivals and not c.streams],
+    )  # fmt: skip
+    if location_ids is not None:
+        found = found.filter(origin__locations__in=list(location_ids)).distinct()
+    return found.select_related("connection")
 
 
 def _left_out(states: Collection[StreamState], location_ids: Collection[int] | None) -> dict[int, str]:

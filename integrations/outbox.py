@@ -380,7 +380,7 @@ class Batch:
                 arrivals.arrive(
                     account_id=write.account_id, origin_id=self.origin_id, stream=STREAM, record=CustomerRecord,
                     records=[record], refused=[], now=now, region=self.credential.account.country,
-                    first=lambda: self._delivered(write, external_id, now),
+                    first=lambda: self._delivered(write, external_id, now), shaped=False,
                 )  # fmt: skip
 
         try:

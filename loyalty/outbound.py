@@ -43,7 +43,7 @@ def key_of(contact_id: UUID) -> str:
 
 def signed_up(*, account_id: int, people: Sequence[Persona], ground: str, now: datetime) -> None:
     """These became members in this transaction: a POS that is to know them and has no record of them gets one."""
-    people = [p for p in people if not _is_test(p)]
+    people = [p for p in people if not p.is_test]
     if ground in NOT_SIGNED_UP or not people:
         return
     for origin_id in services.creating(account_id=account_id, now=now):
@@ -72,10 +72,6 @@ def _known_in(origin_id: int, roots: Sequence[int]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def _is_test(persona: Persona) -> bool:
-    return bool(getattr(persona, "is_test", False))
-
-
 # What the outbox asks
 
 
@@ -85,7 +81,7 @@ def wanted(*, write_id: int, now: datetime) -> services.Wanted:
     root = _root(write)
     if root is None or root.erased_at:
         return services.Wanted(unneeded=REMOVED)
-    if _is_test(root):
+    if root.is_test:
         return services.Wanted(unneeded=TEST)
     if root.archived_at:
         return services.Wanted(unneeded=ARCHIVED)
@@ -155,7 +151,7 @@ def _outside(write: OutboundWrite, place: _Place) -> str:
     if not place.state:
         return NO_STATE
     country = place.country or Account.objects.values_list("country", flat=True).get(pk=write.account_id)
-    return "" if f"{country}-{place.state}".upper() in rules.markets else OUTSIDE
+    return "" if services.region_of(place.state, country) in rules.markets else OUTSIDE
 
 
 def _payload(root: Persona, place: _Place) -> dict[str, Any]:

@@ -80,4 +80,5 @@ def test_partner_says_beside_the_field_what_is_wrong(browser):
 def test_evidence_does_not_come_from_pushed_sales(browser):
     Pos(account=browser.account)
     with acting_in(browser.account.pk):
-        assert not services.read_past(account_id=browser.account.pk, moment=timezone.now()).ok
+        told = services.read_past(account_id=browser.account.pk, moment=timezone.now())
+    assert not told.ok and told.waiting == ("Push API: nothing tells that the POS has sent every sale.",)
