@@ -91,8 +91,9 @@ __all__ = [
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
     "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
     "origin_figures", "origin_of", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
-    "receive", "reconnect", "region_of", "recount", "retry_writes", "run_slice", "run_writes", "save_all", "save_credential",
-    "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic", "unfreeze", "writes_of",
+    "receive", "reconnect", "recount", "region_of", "retry_writes", "run_slice", "run_writes", "save_all",
+    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
+    "unfreeze", "writes_of",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]
