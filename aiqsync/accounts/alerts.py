@@ -149,7 +149,7 @@ def _clear(row: Alert, now: datetime) -> bool:
         return False
     row.closed_at = now
     row.save(update_fields=["closed_at"])
-    told = AlertMail.unscoped.select_for_update().filter(alert=row, event=OPENED)
+    told = AlertMail.unscoped.filter(alert=row, event=OPENED)
     # Who has not been told that it began need not hear that it is over.
     told.filter(state=MailState.WAITING).update(state=MailState.DROPPED)
     _write_mails(
@@ -218,7 +218,7 @@ def set_recipients(*, account: Account, typed: str, by_email: bool, user: User) 
         except ValidationError:
             raise ValidationError(f"{address} is not an e-mail address.") from None
     with transaction.atomic():
-        row = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        row = Account.objects.get(pk=account.pk)
         if (row.alert_emails, row.alerts_by_email) == (addresses, by_email):
             return False
         row.alert_emails, row.alerts_by_email = addresses, by_email

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from aiqsync.accounts import members
-from aiqsync.accounts.models import ApiKey, Membership
+from aiqsync.accounts import alerts, members
+from aiqsync.accounts.models import Alert, AlertMail, ApiKey, Membership
 from aiqsync.accounts.tenancy import acting_in
 from integrations import outbox, services
 from integrations.models import Connection, Credential, Origin, OutboundWrite, StreamState, SyncRun
@@ -406,6 +406,29 @@ def two_sealers(cut):
     return wrong([second.answer()], second=(second.answer(), 0))
 
 
+def two_who_look_at_alerts(cut):
+    """An incident that is there already has held long enough: both see it, one tells it."""
+    account = make_account()
+    asked = {"account_id": account.pk, "kinds": {"unmapped_location"}}
+    found = [alerts.Finding("unmapped_location", "origin:1", "No store")]
+    alerts.settle(**asked, found=found, now=NOW)
+    told = []
+    second = overlap(*[lambda: told.append(alerts.settle(**asked, found=found, now=NOW + DAY).opened)] * 2, cut=cut)
+    return wrong([second.answer()], told=(sum(told), 1))
+
+
+def two_who_send_alerts(cut):
+    account = make_account()
+    alert = Alert.unscoped.create(account=account, kind="refused_rows", subject="x", title="x", since=NOW)
+    for address in ("a@example.test", "b@example.test"):
+        AlertMail.unscoped.create(
+            account=account, alert=alert, event="opened", address=address, next_try_at=NOW, created_at=NOW
+        )
+    taken = []
+    second = overlap(*[lambda: taken.append(alerts._claim(NOW).pk)] * 2, cut=cut)
+    return wrong([second.answer()], mails=(len(set(taken)), 2), waited=(second.waited, False))
+
+
 def two_dispatchers_of_jobs(cut):
     account = make_account()
     Job.unscoped.create(account=account, kind="recompute", queued_at=timezone.now() - timedelta(hours=1))
@@ -473,6 +496,8 @@ def what_is_due_while_a_till_redeems(cut):
 
 # Function: its races, and the tables whose lock is cut. Two tables: either lock is enough while there is a row to hold.
 LOCKS = {
+    "aiqsync.accounts.alerts._claim": ([two_who_send_alerts], ["accounts_alertmail"]),
+    "aiqsync.accounts.alerts.settle": ([two_who_look_at_alerts], ["accounts_alert"]),
     "aiqsync.accounts.members._lock": ([two_owners_demote_each_other], ["accounts_account"]),
     "integrations.outbox._claim": ([two_dispatchers_of_writes], ["integrations_outboundwrite"]),
     "integrations.services.dispatch_due": (

@@ -14,7 +14,7 @@ from aiqsync.accounts.models import AuditLine
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Connection, Credential, CredentialState, Customer, StreamState
-from loyalty import audiences, earning, ledger, merging, personas, profile
+from loyalty import audiences, earning, ingest, ledger, merging, personas, profile
 from loyalty.models import Audience, Entry, Investigation, Persona, Programme, Redemption, Source
 from stores.models import Store, StoreMapping
 from tests.factories import make_account, make_discount, make_persona, make_store, make_user
@@ -63,7 +63,7 @@ def shopper(account, origin, n=1, **fields) -> Persona:
 def sold(account, origin, *records):
     with acting_in(account.pk):
         landed = land_sales(origin, *records)
-        earning.settle_sales(account_id=account.pk, sale_ids=landed.touched, now=NOW())
+        ingest.sales_landed(account_id=account.pk, sale_ids=landed.touched, now=NOW())
 
 
 def connect(account, origin, read_until, state=CredentialState.CONNECTED, next_due=None):
@@ -246,7 +246,7 @@ class TestFavouriteStore:
         return found
 
     def favourite(self, account, persona):
-        return profile.most_visited(account_id=account.pk, persona_id=persona.pk)
+        return Persona.unscoped.get(pk=persona.pk).usual_store_id
 
     def test_most_sales_ties_to_the_latest_unmapped_places_aside(self, account, origin, stores):
         ada = shopper(account, origin)

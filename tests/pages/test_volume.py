@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Customer, Location, Origin, Sale
-from loyalty import earning, guard, ledger, persona_filters
+from loyalty import earning, favourites, guard, ledger, persona_filters
 from loyalty.models import Audience, AudienceMember, Enrolment, Identifier, Merge, Persona, Source, Wallet
 from stores.models import StoreMapping
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store, make_user
@@ -222,6 +222,8 @@ def test_by_favourite_store(shop, monkeypatch, few):
     monkeypatch.setattr(persona_filters, "FEW", few)
     harbour = make_store(shop.account, "Harbour")
     chose = shop.others[3]
+    everybody = Persona.unscoped.filter(account=shop.account).values_list("pk", flat=True)
+    favourites.follow(account_id=shop.account.pk, persona_ids=list(everybody))
     Persona.unscoped.filter(pk=chose.pk).update(favourite_store=harbour)
     assert listed(shop, f"?store={shop.store.pk}") == {shop.ada.pk}
     assert listed(shop, f"?store={harbour.pk}") == {chose.pk}
