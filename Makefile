@@ -2,6 +2,9 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PORT ?= 8000
+# Two of everything at once; a file's tests stay together, for they share their stand-ins.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 export DATABASE_URL
 
 .PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem bench-volume bench-clover
@@ -65,7 +68,7 @@ test: lint
 	  LINK_KEY=$$($(PY) -c "import secrets; print(secrets.token_urlsafe(40))") \
 	  SEAL_KEYS=$$($(PY) -c "from cryptography.fernet import Fernet as F; print(F.generate_key().decode())") \
 	  ALLOWED_HOSTS=example.org $(PY) -m django check --deploy --fail-level WARNING --settings aiqsync.settings
-	$(PY) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-long: lint
-	AIQSYNC_LONG=1 $(PY) -m pytest $(ARGS)
+	AIQSYNC_LONG=1 $(PYTEST) $(ARGS)
