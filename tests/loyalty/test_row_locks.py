@@ -436,8 +436,9 @@ def two_markets_of_one_credential(cut):
 
 def _counted(link) -> SettingChange:
     return SettingChange.unscoped.create(
-        account_id=link.account_id, connection=link, setting="enrol_after", after="2026-11-01", state="counted"
-    )
+        account_id=link.account_id, connection=link, setting="enrol_after", after="2026-11-01", state="counted",
+        counted={"version": Programme.unscoped.get(account=link.account_id).version},
+    )  # fmt: skip
 
 
 def proposed_again_while_it_is_confirmed(cut):
@@ -474,10 +475,13 @@ def two_people_of_one_call_are_removed(cut):
     )  # fmt: skip
 
     def forget(some):
-        return lambda: suppression.forget_pushed(account_id=account.pk, sources=[], known=some, region="CA")
+        return inside(
+            account,
+            lambda: suppression.forget_pushed(account_id=account.pk, sources=[], known=some, region="CA"),
+        )
 
     second = overlap(forget(known[0]), forget(known[1]), cut=cut)
-    return wrong([second.answer()], body=(PushedCall.unscoped.get().body, []))
+    return wrong([second.answer()], body=(PushedCall.unscoped.get(account=account).body, []))
 
 
 def recipients_in_two_tabs(cut):
