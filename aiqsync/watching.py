@@ -6,7 +6,7 @@ that nobody watches; webhooks and others bring theirs with them (`watch`).
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import Count, Exists, Min, OuterRef, Sum
 from django.urls import reverse
@@ -16,7 +16,19 @@ from aiqsync.accounts.alerts import Finding, Kind
 from aiqsync.accounts.models import Alert
 from integrations import registry, services
 from integrations.kit.card import Card
-from integrations.models import Connection, Credential, CredentialState, Location, RefusedRow, StreamState, SyncRun
+from integrations.models import (
+    Connection,
+    Credential,
+    CredentialState,
+    Location,
+    Origin,
+    OutboundWrite,
+    RefusedRow,
+    StreamState,
+    SyncRun,
+    WriteState,
+)
+from loyalty import mirror
 
 Judge = Callable[[datetime], Iterable[tuple[int, Finding]]]  # now -> (account id, what is so)
 JUDGES: dict[str, Judge] = {}
@@ -226,6 +238,71 @@ def rate_limits(now: datetime) -> Iterator[tuple[int, Finding]]:
                     f"{card.title}'s limit is nearly used up",
                     f"{most:,} calls in a quarter of an hour, where {card.title} allows {allowed:,.0f}. Data comes "
                     "later while we wait for our turn. Skipping payment methods or fewer locations take fewer calls.",
+                    reverse("admin:card", args=[card.slug]) + "#settings",
+                    "See the settings",
+                ),
+            )
+
+
+@watch(
+    Kind(
+        "failed_writes",
+        "Sign-ups not created in the POS",
+        "Shoppers who signed up here could not be created in the POS, and are not tried again by themselves.",
+    )
+)
+def failed_writes(now: datetime) -> Iterator[tuple[int, Finding]]:
+    failed = {
+        origin: (count, first)
+        for origin, count, first in OutboundWrite.unscoped.filter(state=WriteState.FAILED)
+        .order_by().values_list("origin").annotate(Count("id"), Min("created_at"))
+    }  # fmt: skip
+    for credential, card, _ in _live(connected_only=False):
+        # Several cards of one company: one of them tells.
+        if found := failed.pop(credential.origin_id, None):
+            count, first = found
+            one = count == 1
+            yield (
+                credential.account_id,
+                Finding(
+                    "failed_writes",
+                    f"origin:{credential.origin_id}",
+                    f"{'One shopper was' if one else f'{count:,} shoppers were'} not created in {card.title}",
+                    f"The reason stands on the card. Mend it, then try again there, or give {'it' if one else 'them'} "
+                    f"up. {'The shopper is a member' if one else 'They are members'} here all the same.",
+                    reverse("admin:card", args=[card.slug]) + "#writes",
+                    "See the reasons",
+                    first,
+                ),
+            )
+
+
+@watch(
+    Kind(
+        "own_programme",
+        "The POS gives points too",
+        "A connected POS gave points of its own within three days, while our programme gives points as well.",
+    )
+)
+def own_programmes(now: datetime) -> Iterator[tuple[int, Finding]]:
+    recent = Origin.unscoped.filter(own_points_at__gt=now - mirror.OWN_POINTS_COUNT)
+    accounts = sorted(set(recent.values_list("account", flat=True)))
+    told = {
+        origin: (seen, sentence)
+        for account_id in accounts
+        for origin, seen, sentence in mirror.own_programmes(account_id=account_id, now=now)
+    }
+    for credential, card, _ in _live():
+        if found := told.pop(credential.origin_id, None):
+            seen, sentence = found
+            yield (
+                credential.account_id,
+                Finding(
+                    "own_programme",
+                    f"origin:{credential.origin_id}",
+                    f"{card.title} gives points too",
+                    f"{sentence} The latest such sale was on {seen.astimezone(UTC):%-d %b %Y, %H:%M} UTC; the alert "
+                    "goes three days after the last one.",
                     reverse("admin:card", args=[card.slug]) + "#settings",
                     "See the settings",
                 ),

@@ -13,8 +13,11 @@ from django.db import connection, transaction
 
 from aiqsync.accounts.models import User
 
+from . import balances
 from .chosen import LIVE
 from .models import (
+    BalanceReading,
+    ColumnMapping,
     Credential,
     Customer,
     CustomerBalance,
@@ -23,10 +26,14 @@ from .models import (
     OutsideMarket,
     PricingGroup,
     Product,
+    PushedCall,
     RefusedRow,
     Stock,
     StreamState,
     Term,
+    Upload,
+    UploadChunk,
+    UploadError,
 )
 from .refusals import Refused
 from .sink import sink
@@ -103,12 +110,18 @@ def erase_sales(*, origin_id: int, limit: int, now: datetime) -> int:
 
 def erase_rest(*, origin_id: int, now: datetime) -> None:
     """Everything else of the origin, and the mark: it may be connected again, and is then read from the beginning."""
-    for model in (RefusedRow, OutsideMarket, CustomerBalance, OutboundWrite, Stock, Product, Term, PricingGroup):
+    balances.end(origin_ids=[origin_id], continuous=True)
+    for part in (UploadChunk, UploadError):  # whoever reads the file finds it gone, and saves nothing
+        part.unscoped.filter(upload__origin=origin_id)._raw_delete("default")
+    for model in (
+        Upload, ColumnMapping, PushedCall, RefusedRow, OutsideMarket, CustomerBalance, BalanceReading, OutboundWrite,
+        Stock, Product, Term, PricingGroup,
+    ):  # fmt: skip
         model.unscoped.filter(origin=origin_id).delete()
     StreamState.unscoped.filter(credential__origin=origin_id).update(
         cursor={}, read_until=None, first_done_at=None, last_success_at=None, failures=0, failing_since=None, message=""
     )
-    Origin.unscoped.filter(pk=origin_id).update(erasing_at=None, erased_at=now)
+    Origin.unscoped.filter(pk=origin_id).update(erasing_at=None, erased_at=now, own_points_at=None)
 
 
 def people_left(*, origin_id: int, limit: int) -> list[int]:

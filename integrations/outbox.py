@@ -39,6 +39,7 @@ from .models import (
     WriteState,
 )
 from .pulling import BACK_OFF_S, OWN_FAULT_BACK_OFF_S, RENEW_S, kind_of
+from .refusals import Refused
 from .sink import sink
 
 log = logging.getLogger(__name__)
@@ -318,6 +319,9 @@ class Batch:
                 self._make(write, writer, write.payload if write.asked_at else dict(wanted.payload or {}), now)
         except (LostLease, Frozen, _Failed, DatabaseError, psycopg.Error):
             raise
+        except Refused as refused:  # what the source brought is being erased: nothing can be saved, so nothing is sent
+            self._wait(write, CLOSED_S, refused.message)
+            raise Frozen(refused.message) from refused
         except BadRow as bad:
             self._give_back(write, WriteState.FAILED, message=bad.reason, asked_at=None, payload={})
         except BadCredentials as error:

@@ -41,6 +41,7 @@ from .kit.errors import (
 from .kit.records import SaleRecord
 from .kit.streams import Context, Page, Stream
 from .models import Credential, CredentialState, RunStatus, StreamState, SyncRun
+from .refusals import Refused
 from .sink import sink
 
 log = logging.getLogger(__name__)
@@ -387,6 +388,8 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
         log.info("run %s was taken over or stopped", run_id)
     except Frozen:
         _finish(run, token, RunStatus.STOPPED, message="Frozen.")
+    except Refused as refused:  # what the source brought is being erased: nothing lands
+        _finish(run, token, RunStatus.STOPPED, message=refused.message)
     except BadCredentials as error:
         if isinstance(error, NoPermission) and pull is not None and pull.stream.own_permission:
             # Granted apart from the rest: customers and sales go on, and this is asked again now and then.

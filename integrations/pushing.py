@@ -19,6 +19,7 @@ from .kit.errors import BadRow
 from .kit.records import CustomerRecord, LocationRecord, ProductRecord, SaleRecord, StockRecord
 from .models import Credential, CredentialState, Customer, Location, Origin, Product, PushedCall
 from .models.pushed import KEEP_DAYS, RING, slot_of
+from .refusals import Refused
 
 PLATFORM = "push"
 MOST_ITEMS = {"sales": 1000, "customers": 1000, "inventory": 100}  # the vendor names the last one only
@@ -96,6 +97,17 @@ def receive(*, sender: Sender, call: str, kind: str, rows: Sequence[Any], now: d
         raise TooMany(f"At most {MOST_ITEMS[kind]:,} items a call; this one has {len(rows):,}. Nothing was taken.")
     items = [_read(kind, index, row, sender, now) for index, row in enumerate(rows)]
     try:
+        _take_fitting(origin, sender, call, kind, items, now)
+    except Refused as refused:  # what the source brought is being erased, since a moment ago
+        raise NotListening(f"{refused.message} Nothing was taken. Send this again later.", later=True) from refused
+    return Received(
+        origin.pk, tuple(Outcome(item.index, item.external_id, item.customer, item.reason) for item in items)
+    )
+
+
+def _take_fitting(origin: Origin, sender: Sender, call: str, kind: str, items: list["_Item"], now: datetime) -> None:
+    """All together; when one of them fits no column, the others without it."""
+    try:
         arrivals.in_one_go(lambda: _take(origin, sender, call, kind, items, now))
     except arrivals.UNFIT:
         # A value no column holds: found by taking one after the other, and refused alone.
@@ -107,9 +119,6 @@ def receive(*, sender: Sender, call: str, kind: str, rows: Sequence[Any], now: d
                     item.reason = arrivals.OUT_OF_BOUNDS
         refused = [item for item in items if item.reason]
         arrivals.in_one_go(lambda: _refuse_and_keep(origin, sender, call, kind, items, refused, now))
-    return Received(
-        origin.pk, tuple(Outcome(item.index, item.external_id, item.customer, item.reason) for item in items)
-    )
 
 
 def _listening(account_id: int) -> Origin:

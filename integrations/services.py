@@ -246,6 +246,8 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.save()
     for stream in shown.streams:
         if stream.on_demand:
+            if settings_of(credential.connection).get("mirror_points"):
+                balances.ask(connection_id=credential.connection_id, continuous=True)
             balances.wake(credential)
             continue
         state, made = StreamState.unscoped.get_or_create(

@@ -243,6 +243,7 @@ RULES = (
                  FROM loyalty_mirrorstate s JOIN loyalty_persona p ON p.id = s.persona_id
                  JOIN integrations_customer c ON c.id = s.customer_id
                  JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
+                 WHERE EXISTS (SELECT FROM loyalty_source o WHERE o.customer_id = s.customer_id)
                  GROUP BY 1) m ON m.root = w.persona_id
            WHERE NOT w.closed AND w.balance <> m.points""",
     ),

@@ -159,7 +159,7 @@ def take(
     Locks, in the house's order: all origins, personas, wallets.
     """
     figures = {"shoppers": 0, "enrolled": 0, "lots": 0, "points": "0", "already": 0, "removed": 0, "joined": 0,
-               "apart": 0, "negative": 0} | so_far  # fmt: skip
+               "apart": 0, "negative": 0, "held": 0} | so_far  # fmt: skip
     if not contacts:
         return figures
     with acting_in(account_id):
@@ -195,6 +195,9 @@ def take(
                 continue
             except ledger.Removed:
                 figures["removed"] += 1
+                continue
+            except ledger.HeldByPos:
+                figures["held"] += 1  # the POS's balance is mirrored into this wallet: listed, nothing is posted
                 continue
             figures["lots" if entry.created else "already"] += 1
             posted += entry.points if entry.created else ZERO
@@ -322,6 +325,9 @@ def meet(
 
 # What came of it
 
+MIRRORED = "Not imported: the balance is mirrored from the POS, which alone says what it is."
+BELOW_ZERO = "Not imported: it is below zero in the file."
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -334,6 +340,7 @@ class Difference:
     imported: Decimal
     since: Decimal  # what sales, redemptions and expiry did besides
     here: Decimal
+    why: str = ""  # why it was not imported, or ""
 
     @property
     def difference(self) -> Decimal:
@@ -361,14 +368,26 @@ def differences(*, account_id: int, origin_id: int, start: int = 0, size: int | 
         cursor.execute(
             _DIFFERENCES
             + """SELECT r.contact_id::text, trim(concat(r.first_name, ' ', r.last_name)), h.aliases, h.points,
-                        h.imported, h.balance
+                        h.imported, h.balance,
+                        h.points > 0 AND h.imported = 0 AND loyalty_is_mirrored(
+                            %(account)s,
+                            ARRAY(SELECT id FROM loyalty_persona WHERE id = h.root OR merged_into_id = h.root))
                  FROM held h JOIN loyalty_persona r ON r.id = h.root WHERE h.points <> h.balance
                  ORDER BY abs(h.balance - h.points) DESC, h.root LIMIT %(size)s OFFSET %(start)s""",
             {"account": account_id, "origin": origin_id, "size": size, "start": start},
         )
         return [
-            Difference(contact, name, tuple(aliases), file, imported, here - imported, here)
-            for contact, name, aliases, file, imported, here in cursor.fetchall()
+            Difference(
+                contact,
+                name,
+                tuple(aliases),
+                file,
+                imported,
+                here - imported,
+                here,
+                MIRRORED if mirrored else BELOW_ZERO if file < 0 else "",
+            )
+            for contact, name, aliases, file, imported, here, mirrored in cursor.fetchall()
         ]
 
 

@@ -314,18 +314,27 @@ def _with_blocked(account_id: int, facts: list[SaleFacts], phones: frozenset[str
 def _with_mirrored(account_id: int, facts: list[SaleFacts]) -> list[SaleFacts]:
     """Sales of people whose points are the POS's, of any origin; and those made while they were.
 
-    A record that was never read before mirroring ended brought no points: its sales earn after all.
+    A record that was never read before mirroring ended brought no points: its sales earn after all. The record of a
+    source that was erased since has no person any more, but its points are in the balance all the same.
     """
     until: dict[int, datetime | None] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT coalesce(p.merged_into_id, p.id),
-                      CASE WHEN bool_or(g.ended_at IS NULL) THEN NULL ELSE max(g.ended_at) END
-               FROM loyalty_persona p JOIN loyalty_source s ON s.persona_id = p.id
+                      CASE WHEN bool_or(s.here AND g.ended_at IS NULL) THEN NULL
+                           ELSE max(CASE WHEN s.here THEN g.ended_at ELSE least(g.ended_at, c.erased_at) END) END
+               FROM loyalty_persona p
+               JOIN LATERAL (
+                   SELECT o.customer_id, true AS here FROM loyalty_source o WHERE o.persona_id = p.id
+                   UNION ALL
+                   SELECT m.customer_id, false FROM loyalty_mirrorstate m WHERE m.persona_id = p.id
+                   AND NOT EXISTS (SELECT FROM loyalty_source o WHERE o.customer_id = m.customer_id)
+               ) s ON true
                JOIN integrations_customer c ON c.id = s.customer_id
                JOIN loyalty_mirroring g ON g.origin_id = c.origin_id
                WHERE p.account_id = %s AND (p.id = ANY(%s) OR p.merged_into_id = ANY(%s))
-                 AND (g.ended_at IS NULL OR EXISTS (SELECT FROM loyalty_mirrorstate m WHERE m.customer_id = c.id))
+                 AND (s.here AND g.ended_at IS NULL
+                      OR EXISTS (SELECT FROM loyalty_mirrorstate m WHERE m.customer_id = c.id))
                GROUP BY 1""",
             [account_id, *[_personas(facts)] * 2],
         )

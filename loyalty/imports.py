@@ -2,6 +2,7 @@
 
 Who is a member gets his at once; who is not finds his when he becomes one. Each POS customer brings his balance once,
 for ever (`import:<origin>:<customer>`); a customer who appears after the import brings none. Below zero is nothing.
+Whose source was erased and is connected again has a new record, and brings no second balance either.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,12 @@ from .rules import Rules
 _RECORDS = """
 SELECT r.id, r.contact_id::text, r.member_from IS NOT NULL, c.id, c.origin_id, b.points,
        EXISTS (SELECT FROM loyalty_entry e WHERE e.account_id = c.account_id
-               AND e.key = 'import:' || c.origin_id || ':' || c.id) AS done
+               AND e.key = 'import:' || c.origin_id || ':' || c.id)
+       OR EXISTS (SELECT FROM loyalty_persona x JOIN loyalty_entry e ON e.persona_id = x.id AND e.kind = 'import'
+                       AND e.key LIKE 'import:' || c.origin_id || ':%%'
+                  JOIN integrations_customer was ON was.origin_id = c.origin_id AND was.erased_at IS NOT NULL
+                       AND was.id = substring(e.key from '^import:[0-9]+:([0-9]{1,18})$')::bigint
+                  WHERE x.id = r.id OR x.merged_into_id = r.id) AS done
 FROM loyalty_persona r
 JOIN loyalty_persona g ON g.id = r.id OR g.merged_into_id = r.id
 JOIN loyalty_source s ON s.persona_id = g.id

@@ -103,21 +103,25 @@ def is_mirrored(*, origin_id: int) -> bool:
 def begin(*, account_id: int, origin_ids: Sequence[int], now: datetime) -> None:
     """From now on these origins' balances are the POS's. Their wallets follow as they are read, or are already."""
     for origin_id in origin_ids:
-        Mirroring.unscoped.update_or_create(
-            account_id=account_id, origin_id=origin_id, defaults={"ended_at": None}, create_defaults={"since": now}
-        )
+        Mirroring.unscoped.get_or_create(account_id=account_id, origin_id=origin_id, defaults={"since": now})
+        Mirroring.unscoped.filter(origin=origin_id).exclude(ended_at=None).update(since=now, ended_at=None)
 
 
-def end(*, account_id: int, platform: str, now: datetime) -> list[int]:
-    """Mirroring ends for every origin of a platform, read by a live credential or not. Balances stay as they are.
+def end(*, account_id: int, now: datetime, platform: str = "", origin_ids: Sequence[int] = ()) -> list[int]:
+    """Mirroring ends for every origin of a platform, read by a live credential or not, or for these origins only.
 
-    Points are earned for what is sold from this moment on; what was sold before is in the balance. Returns the origins.
+    Balances stay as they are. Points are earned for what is sold from this moment on; what was sold before is in the
+    balance. Returns the origins whose mirroring this ended or, by platform, all of them.
     """
     with transaction.atomic():
         services.lock_origins(account_id=account_id)
-        origins = list(Origin.unscoped.filter(account_id=account_id, platform=platform).values_list("pk", flat=True))
-        Mirroring.unscoped.filter(origin__in=origins, ended_at=None).update(ended_at=now)
-    return origins
+        found = Origin.unscoped.filter(account_id=account_id)
+        found = found.filter(platform=platform) if platform else found.filter(pk__in=list(origin_ids))
+        origins = list(found.order_by("pk").values_list("pk", flat=True))
+        live = Mirroring.unscoped.filter(origin__in=origins, ended_at=None)
+        ended = list(live.order_by("origin").values_list("origin", flat=True))
+        live.update(ended_at=now)
+    return origins if platform else ended
 
 
 def people_of(*, account_id: int, origin_ids: Sequence[int], after: int, limit: int) -> list[int]:

@@ -16,7 +16,7 @@ from django.db import connection
 from aiqsync.accounts.models import User
 from integrations import services
 
-from . import jobs, ledger
+from . import earning, jobs, ledger, mirror
 from .models import Job
 
 KIND = "erase_origin"
@@ -43,18 +43,31 @@ SELECT DISTINCT coalesce(p.merged_into_id, p.id) AS root FROM integrations_custo
 JOIN loyalty_source s ON s.customer_id = c.id JOIN loyalty_persona p ON p.id = s.persona_id
 WHERE c.origin_id = %(origin)s
 """
-# By persona (its root): what was posted for sales and imports of this origin, less what was taken back before.
+# By persona (its root): what was posted for this origin's sales, imported or mirrored from it, less what was taken back
+# before. What had been posted when its balances were mirrored was overwritten then (docs/decisions/pos-points.md).
 _POSTED = """
 SELECT g.root, sum(x.points) AS points FROM (
     SELECT id, coalesce(merged_into_id, id) AS root FROM loyalty_persona
     WHERE account_id = %(account)s AND (%(roots)s::bigint[] IS NULL OR coalesce(merged_into_id, id) = ANY(%(roots)s))
-) g JOIN LATERAL (
+) g LEFT JOIN (
+    SELECT coalesce(h.merged_into_id, h.id) AS root, max(m.since) AS since,
+           max(coalesce(m.ended_at, 'infinity')) AS until
+    FROM loyalty_mirroring m JOIN integrations_customer c ON c.origin_id = m.origin_id
+    JOIN loyalty_mirrorstate t ON t.customer_id = c.id JOIN loyalty_persona h ON h.id = t.persona_id
+    WHERE m.origin_id = %(origin)s AND h.account_id = %(account)s
+      AND (%(roots)s::bigint[] IS NULL OR coalesce(h.merged_into_id, h.id) = ANY(%(roots)s)) GROUP BY 1
+) m ON m.root = g.root JOIN LATERAL (
     SELECT st.posted AS points FROM loyalty_salestate st JOIN integrations_sale s ON s.id = st.sale_id
     WHERE st.persona_id = g.id AND st.posted <> 0 AND s.origin_id = %(origin)s
+      AND (m.root IS NULL OR s.sold_at >= m.until)
     UNION ALL
-    SELECT e.points FROM loyalty_entry e WHERE e.persona_id = g.id AND (
+    SELECT e.points FROM loyalty_entry e WHERE e.persona_id = g.id AND (m.root IS NULL OR e.at >= m.since) AND (
         e.kind = 'import' AND e.key LIKE 'import:' || %(origin)s::text || ':%%'
         OR e.kind = 'adjust' AND e.key LIKE 'erase:' || %(origin)s::text || ':%%')
+    UNION ALL
+    SELECT t.posted FROM loyalty_mirrorstate t JOIN integrations_customer c ON c.id = t.customer_id
+    WHERE t.persona_id = g.id AND t.posted <> 0 AND c.origin_id = %(origin)s
+      AND (c.erased_at IS NULL OR c.erased_at >= m.since)
 ) x ON true
 GROUP BY g.root HAVING sum(x.points) > 0
 """
@@ -117,15 +130,18 @@ def start(
 
 @jobs.handler(KIND)
 def _erase(work: jobs.Work) -> None:
-    """One step: points, then people, then sales, then the rest; each a batch with its cursor."""
+    """One step: mirroring, then points, then people, then sales, then the rest; each a batch with its cursor."""
     origin = int(work.args["origin"])
     if work.total is None:
         held = services.origin_figures(origin_id=origin)
         work.total = held.customers + held.sales + 1
-        work.cursor = {"part": "points" if work.args.get("take_back") else "people", "after": 0}
+        was_mirrored = mirror.end(account_id=work.account_id, origin_ids=[origin], now=work.now)
+        work.cursor = {"part": "mirror", "after": 0} if was_mirrored else _after_mirror(work)
         return
     services.lock_origins(account_id=work.account_id)
     match work.cursor["part"]:
+        case "mirror":
+            _end_mirror(work, origin)
         case "points":
             _take_back(work, origin)
         case "people":
@@ -141,6 +157,7 @@ def _erase(work: jobs.Work) -> None:
             work.done += gone
             _add(work, "sales", gone)
             if not gone:
+                _forget_told(work.account_id, origin)
                 services.erase_rest(origin_id=origin, now=work.now)
                 work.done += 1
                 work.finished = True
@@ -148,6 +165,20 @@ def _erase(work: jobs.Work) -> None:
 
 def _add(work: jobs.Work, name: str, count: int) -> None:
     work.result[name] = work.result.get(name, 0) + count
+
+
+def _after_mirror(work: jobs.Work) -> dict[str, Any]:
+    return {"part": "points", "after": 0} if work.args.get("take_back") else {"part": "people"}
+
+
+def _end_mirror(work: jobs.Work, origin: int) -> None:
+    """Who was never read earns for what he bought meanwhile; a wallet that another source fills too shows that one."""
+    ids = mirror.people_of(
+        account_id=work.account_id, origin_ids=[origin], after=work.cursor["after"], limit=BATCH
+    )  # fmt: skip
+    earning.settle_personas(account_id=work.account_id, persona_ids=ids, now=work.now)
+    mirror.settle(account_id=work.account_id, persona_ids=ids, now=work.now)
+    work.cursor = {"part": "mirror", "after": ids[-1]} if ids else _after_mirror(work)
 
 
 def _take_back(work: jobs.Work, origin: int) -> None:
@@ -180,7 +211,8 @@ def _adjust(work: jobs.Work, origin: int, persona_id: int, points: Decimal) -> D
             user_id=work.user.pk if work.user else None, note="The data of its point of sale was erased.",
         )  # fmt: skip
     except ledger.NotEnoughPoints:
-        return Decimal(0)  # redeemed at this very moment: what is not there is not taken
+        # Redeemed at this very moment: what is not there is not taken. Or mirrored from another source: that is its.
+        return Decimal(0)
     return -posted.points if posted.created else Decimal(0)
 
 
@@ -188,6 +220,12 @@ def _forget(work: jobs.Work, origin: int, customer_ids: list[int]) -> None:
     """Take the records off their personas; who was known by them alone and never took part is emptied."""
     asked: dict[str, Any] = {"ids": customer_ids, "origin": origin, "now": work.now, "account": work.account_id}
     with connection.cursor() as cursor:
+        cursor.execute(
+            """DELETE FROM loyalty_sourcehint h USING integrations_customer c, integrations_origin o
+               WHERE c.id = ANY(%(ids)s) AND o.id = c.origin_id AND h.account_id = %(account)s
+                 AND h.platform = o.platform AND h.external_id = c.external_id""",
+            asked,
+        )
         cursor.execute(
             """SELECT DISTINCT coalesce(p.merged_into_id, p.id) FROM loyalty_source s
                JOIN loyalty_persona p ON p.id = s.persona_id WHERE s.customer_id = ANY(%(ids)s)""",
@@ -214,7 +252,19 @@ def _forget(work: jobs.Work, origin: int, customer_ids: list[int]) -> None:
     _add(work, "emptied", len(asked["rows"]))
 
 
+def _forget_told(account_id: int, origin: int) -> None:
+    """Records in other POS that this source (a contact export) named. The ids it gave stay: tills hold them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """DELETE FROM loyalty_sourcehint h USING loyalty_contactalias a
+               WHERE a.account_id = %s AND a.origin_id = %s AND h.persona_id = a.persona_id""",
+            [account_id, origin],
+        )
+
+
 _EMPTIED = (
+    "DELETE FROM loyalty_sourcehint WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_contactalias WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_identifier WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_audiencemember WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_pin WHERE persona_id = ANY(%(rows)s)",

@@ -11,7 +11,18 @@ from aiqsync.accounts import alerts
 from aiqsync.accounts.models import Alert
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import Connection, Credential, Location, Origin, RefusedRow, StreamState, SyncRun
+from integrations.models import (
+    Connection,
+    Credential,
+    Location,
+    Origin,
+    OutboundWrite,
+    RefusedRow,
+    StreamState,
+    SyncRun,
+)
+from loyalty import mirror
+from loyalty.models import Programme
 from stores import services as stores
 from tests.factories import make_account, make_store, make_user
 
@@ -143,6 +154,37 @@ def test_frozen_and_disconnected_are_nobodys_alert(shop, what):
     assert shop.found() == []
 
 
+def test_failed_writes(shop):
+    for key, state, ago in (("a", "failed", 2), ("b", "failed", 1), ("c", "waiting", 9), ("d", "given_up", 9)):
+        OutboundWrite.unscoped.create(
+            account=shop.account, origin=shop.origin, writer="customer", key=key, subject=key, state=state,
+            created_at=NOW - ago * HOUR,
+        )  # fmt: skip
+    [(account, one)] = watching.failed_writes(NOW)
+    assert (account, one.title) == (shop.account.pk, "2 shoppers were not created in Cova")
+    assert one.since == NOW - 2 * HOUR and one.path.endswith("#writes") and "try again" in one.text
+    OutboundWrite.unscoped.filter(key="a").update(state="sent")
+    assert shop.found() == [("failed_writes", "One shopper was not created in Cova")]
+    OutboundWrite.unscoped.update(state="given_up")
+    assert shop.found() == []
+
+
+def test_the_poss_own_programme_beside_ours(shop):
+    shop.is_now(shop.origin, own_points_at=NOW - HOUR)
+    [(account, one)] = watching.own_programmes(NOW)
+    assert (account, one.kind, one.subject) == (shop.account.pk, "own_programme", f"origin:{shop.origin.pk}")
+    assert "earn twice" in one.text and "mirror its points" in one.text and one.path.endswith("#settings")
+    assert [kind for kind, _ in shop.found()] == ["own_programme"]
+    assert list(watching.own_programmes(NOW + timedelta(days=4))) == []
+    with acting_in(shop.account.pk):
+        mirror.begin(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=NOW)
+    assert shop.found() == []
+    mirror.end(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=NOW)
+    assert shop.found() != []
+    Programme.unscoped.filter(account=shop.account).update(enabled=False)
+    assert shop.found() == []
+
+
 def test_from_the_facts_to_the_mail_and_back(shop):
     shop.is_now(failures=9, failing_since=NOW - HOUR, message="Cova answers with an error.")
     assert watching.look(now=NOW) == alerts.Settled(1, 0)
@@ -164,5 +206,5 @@ def test_few_statements_however_many_accounts(shop, django_assert_max_num_querie
             Credential.objects.create(
                 connection=Connection.objects.create(card="cova"), origin=origin, state="connected"
             )
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(15):
         watching.look(now=NOW)

@@ -306,9 +306,10 @@ def differences(request: HttpRequest, pk: int) -> HttpResponse:
         if not may(request.membership.role, "reports.export"):
             raise PermissionDenied
         rows = contact_import.differences(**about, size=None)
-        head = ("contact_id", "name", "aiq_contact_ids", "in_file", "imported", "since", "here", "difference")
+        head = ("contact_id", "name", "aiq_contact_ids", "in_file", "imported", "since", "here", "difference", "why")
         table = (
-            (r.contact_id, r.name, " ".join(r.aliases), r.file, r.imported, r.since, r.here, r.difference) for r in rows
+            (r.contact_id, r.name, " ".join(r.aliases), r.file, r.imported, r.since, r.here, r.difference, r.why)
+            for r in rows
         )
         return _table(sheets.lines(head, table), "differences.csv")
     number = request.GET.get("page", "1")

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET
 from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags import iq
-from integrations.models import Sale
+from integrations.models import PricingGroup, Sale
 from loyalty import earning, freshness, ledger, pins, programme, search, staff, wallet, worth
 from loyalty.models import (
     Audience,
@@ -347,6 +347,7 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         "sources": sources[:SHOWN],
         "more_sources": len(sources) > SHOWN,
         "splittable": len(sources) > 1,
+        "traits": _traits(sources),
         "identifiers": [
             one
             for one in identifiers
@@ -371,6 +372,25 @@ def _profile(request: HttpRequest, persona: Persona, merged: list[Persona]) -> d
         .select_related("user", "store")
         .order_by("-id")[:SHOWN],
     }
+
+
+def _traits(sources: list[Source]) -> list[tuple[str, str]]:
+    """What a POS says of its customer that is no field here, under its own name: its pricing groups, by id and name."""
+    told = {
+        (source.customer.origin.platform, source.customer.origin_id, source.customer.pricing_group): None
+        for source in sources
+        if source.customer.pricing_group
+    }
+    if not told:
+        return []
+    groups = PricingGroup.objects.filter(
+        origin__in={origin for _, origin, _ in told}, external_id__in={group for *_, group in told}
+    ).values_list("origin", "external_id", "name")
+    names = {(origin, group): name for origin, group, name in groups}
+    return [
+        (f"{platform.capitalize()}PricingGroup", " ".join(filter(None, (group, names.get((origin, group))))))
+        for platform, origin, group in told
+    ]
 
 
 def _consents(persona: Persona) -> list[dict[str, Any]]:

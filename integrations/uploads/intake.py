@@ -45,6 +45,8 @@ def accept(
     kind: str = "",
 ) -> Upload:  # fmt: skip
     """Keep a file and look at it. Raises `Refused`, and then nothing is kept."""
+    if Origin.unscoped.filter(pk=origin.pk).exclude(erasing_at=None).exists():
+        raise Refused(f"What {origin.title} brought is being erased. Send the file when that is done.", field="source")
     with transaction.atomic():
         upload = Upload.unscoped.create(
             account_id=account_id, origin=origin, name=_file_name(name), kind=kind, made_by=user, created_at=now

@@ -23,13 +23,14 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
-from integrations import arrivals
+from integrations import arrivals, chosen
 from integrations.files import cells, columns, tables
 from integrations.files.reading import Found, Reading
-from integrations.kit.errors import TryLater
+from integrations.kit.errors import Frozen, TryLater
 from integrations.kit.records import CustomerRecord, LocationRecord, ProductRecord, SaleRecord, StockRecord
 from integrations.landing import Landed
-from integrations.models import Customer, Location, Upload, UploadError, UploadState
+from integrations.models import Customer, Location, Upload, UploadError, UploadFrom, UploadState
+from integrations.refusals import Refused
 from integrations.sink import sink
 
 from . import bodies
@@ -42,6 +43,8 @@ SECONDS_TOGETHER = 2.0
 RENEW_S = 5
 MAX_ATTEMPTS = 5
 ERRORS_KEPT = 10_000
+LOOK_AGAIN_S = 60  # at a file that waits for somebody
+FROZEN = "Frozen (“Use last backup”). It is read on when that is turned off."
 GIVEN_UP = "Reading it was tried five times and saved nothing; it was given up. What came in stays."
 PAPERS = ("government_id", "medical_id")  # never kept as they are, not even in a row that was refused
 
@@ -123,6 +126,8 @@ def run_slice(upload_id: int, *, slice_s: float | None = None) -> bool:
         _end(upload, token, UploadState.FAILED, str(error))
     except TryLater as error:
         _later(upload, token, error.message)
+    except (Frozen, Refused) as error:  # somebody's will, not a fault: it waits as long as that lasts
+        _wait(upload, token, error.message)
     except (DatabaseError, psycopg.Error):
         raise  # our own database: the lease ends and the file is taken over
     except Exception as error:  # a mistake of ours: tried again a few times, never for ever
@@ -138,6 +143,14 @@ def _later(upload: Upload, token: str, message: str) -> None:
     Upload.unscoped.filter(pk=upload.pk, token=token, state=UploadState.RUNNING).update(
         state=UploadState.QUEUED, queued_at=Now() + timedelta(seconds=10), token="", lease_until=None, message=message
     )
+
+
+def _wait(upload: Upload, token: str, message: str) -> None:
+    """Look again in a minute; no try is counted."""
+    Upload.unscoped.filter(pk=upload.pk, token=token, state=UploadState.RUNNING).update(
+        state=UploadState.QUEUED, queued_at=Now() + timedelta(seconds=LOOK_AGAIN_S), token="", lease_until=None,
+        attempts=0, message=message,
+    )  # fmt: skip
 
 
 def _end(upload: Upload, token: str, state: str, message: str = "") -> bool:
@@ -251,6 +264,9 @@ class _Run:
         raise AssertionError("unreachable")
 
     def _save_together(self, batch: Sequence[Found]) -> None:
+        # What was fetched from a place that is frozen since does not come in; what somebody sends by hand does.
+        if self.upload.came != UploadFrom.PAGE and chosen.effective(origin_id=self.upload.origin_id).frozen:
+            raise Frozen(FROZEN)
         if self.kind is columns.CONTACTS and not self.upload.counting:
             # Who they are comes first, in a transaction of its own: what comes of it locks more than one source.
             self._contacts_landed = arrivals.in_one_go(lambda: self._land(batch))

@@ -16,6 +16,8 @@ BEGIN
         SELECT FROM loyalty_mirrorstate m JOIN integrations_customer c ON c.id = m.customer_id
         JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
         WHERE m.persona_id = ANY (p_group) AND m.posted <> 0
+          -- The record of an erased source is nobody's: its source may be connected and mirrored again.
+          AND EXISTS (SELECT FROM loyalty_source s WHERE s.customer_id = m.customer_id)
     );
 END $$;
 
@@ -31,6 +33,7 @@ BEGIN
         JOIN integrations_customer c ON c.id = m.customer_id
         JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
         WHERE m.account_id = p_account
+          AND EXISTS (SELECT FROM loyalty_source s WHERE s.customer_id = m.customer_id)
           AND m.persona_id = ANY (ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = p_root) || p_root));
 END $$;
 

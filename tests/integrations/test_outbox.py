@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations import outbox, services
-from integrations.models import Connection, Credential, Customer, OutboundWrite
+from integrations.models import Connection, Credential, Customer, Origin, OutboundWrite
 from loyalty import erasure
 from loyalty.models import Persona, Source
 
@@ -426,4 +426,27 @@ def test_two_cards_of_one_company_are_one_origin_and_create_once(on):
     assert on.credential.origin_id == origin
     sign_up(on.account, 1, ground="staff")
     services.deliver_due()
+    assert len(in_pos(on, phone="6047770001")) == 1
+
+
+def test_while_the_source_is_erased_a_write_waits_and_no_other_is_tried(on, monkeypatch):
+    """Erasing begins while the POS answers: what was created there is found later, not created again."""
+    first, second = sign_up(on.account, 1), sign_up(on.account, 2)
+    create = outbox.Batch._create
+
+    def and_then_erasing(self, *args):
+        record = create(self, *args)
+        Origin.unscoped.update(erasing_at=timezone.now())
+        return record
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox.Batch, "_create", and_then_erasing)
+        assert services.deliver_due() == 0
+    write = the_write(first)
+    assert (write.state, write.attempts) == ("waiting", 0) and "being erased" in write.message and write.asked_at
+    assert the_write(second).state == "waiting" and in_pos(on, phone="6047770002") == []
+    Origin.unscoped.update(erasing_at=None)
+    due_now()
+    assert services.deliver_due() == 2
+    assert (the_write(first).state, the_write(second).state) == ("sent", "sent")
     assert len(in_pos(on, phone="6047770001")) == 1

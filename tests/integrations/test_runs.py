@@ -17,6 +17,7 @@ from integrations.models import (
     Credential,
     Customer,
     Location,
+    Origin,
     PricingGroup,
     RefusedRow,
     Sale,
@@ -323,3 +324,12 @@ def test_the_command_line(cova, capsys):
     assert told["streams"]["sales"]["refused"] == 0
     call_command("check_ledger")
     assert capsys.readouterr().out.strip().splitlines()[-1] == "0 violations"
+
+
+def test_a_slice_whose_source_is_being_erased_stops_and_says_so(cova):
+    """Begun between the look at the credential and the landing: no fault of ours, and none of the POS."""
+    cova.connect()
+    Origin.unscoped.update(erasing_at=timezone.now())
+    run = cova.sync("customers")["customers"]
+    assert (run.status, run.error) == ("stopped", "") and "being erased" in run.message
+    assert StreamState.unscoped.get(stream="customers").failures == 0 and not Customer.unscoped.exists()

@@ -19,8 +19,24 @@ from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages import persona_people
 from integrations import landing, services, suppression
 from integrations.kit.records import ContactRecord, CustomerRecord, SaleRecord
+from integrations.models import Connection, SettingChange
 from integrations.sink import Batch, sink
-from loyalty import changes, contact_import, earning, erasure, guard, jobs, ledger, looking, merging, personas, receipts
+from loyalty import (
+    changes,
+    contact_import,
+    earning,
+    erasure,
+    guard,
+    jobs,
+    ledger,
+    looking,
+    merging,
+    mirror,
+    origin_erasure,
+    personas,
+    pos_points,
+    receipts,
+)
 from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
 from tests.factories import make_account, make_user
 from tests.records import NOON, customer, land_sales, make_origin, refund, sale, the_customer, the_sale
@@ -321,6 +337,8 @@ ELSEWHERE = {
     "integrations.arrivals.arrive": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.arrivals.in_one_go": "test_switches_race.py::test_two_pages_that_each_bring_a_new_member",
     "integrations.outbox._created": "test_outbound.py::test_removed_while_what_came_of_a_create_is_saved",
+    # What it arrives with is held once more; held before, so that places and people are read behind the lock.
+    "integrations.pushing._land": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.services._connected": "test_origin_locks.py::test_locations_are_read_beside_no_page",
     "loyalty.bought.enrol": "test_switches_race.py::test_two_pages_that_each_bring_a_new_member",
     "loyalty.changes.confirm": "test_origin_locks.py::test_confirming_waits_for_the_page",
@@ -330,6 +348,10 @@ ELSEWHERE = {
     "loyalty.erasure.allow_again": "test_origin_locks.py::test_letting_a_number_be_used_again_waits_for_the_page",
     "loyalty.guard._take_apart": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
     "loyalty.matching._act": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
+    "loyalty.mirror.end": "test_origin_locks.py::test_the_poss_points_and_erasing_wait_for_the_page",
+    "loyalty.origin_erasure._erase": "test_origin_locks.py::test_the_poss_points_and_erasing_wait_for_the_page",
+    "loyalty.pos_points._mirror_ended": ("test_origin_locks.py::test_the_poss_points_and_erasing_wait_for_the_page"),
+    "loyalty.pos_points.apply": "test_origin_locks.py::test_the_poss_points_and_erasing_wait_for_the_page",
     "loyalty.outbound.delivered": "test_origin_locks.py::test_inside_a_page_nobody_is_waited_for",
 }
 
@@ -406,6 +428,47 @@ def test_locations_are_read_beside_no_page():
 
     assert overlap(held, connect).waited
     assert not overlap(held, connect, cut=Cut("integrations_origin")).waited
+
+
+def _work(house, **more) -> jobs.Work:
+    return jobs.Work(job_id=0, account_id=house.account.pk, user=None, done=0, result={}, now=NOON, budget_s=1,
+                     **{"args": {}, "cursor": {}, "total": 1} | more)  # fmt: skip
+
+
+def _erasing(house):
+    return origin_erasure._erase(_work(house, args={"origin": house.origin.pk}, cursor={"part": "people"}))
+
+
+def _mirror_ended(house):
+    return pos_points._mirror_ended(_work(house, args={"origins": [house.origin.pk]}))
+
+
+def _mirroring(house):
+    link = Connection.unscoped.create(account=house.account, card="cova")
+    change = SettingChange.unscoped.create(account=house.account, connection=link, setting="mirror_points", after=True)
+    return pos_points.MirrorPoints().apply(_work(house), change)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda house: mirror.end(account_id=house.account.pk, origin_ids=[house.origin.pk], now=NOON),
+        _erasing, _mirror_ended, _mirroring,
+    ],
+    ids=["end", "erase", "ended", "apply"],
+)  # fmt: skip
+@pytest.mark.parametrize("cut", [None, Cut("integrations_origin")], ids=["locked", "control: no lock"])
+def test_the_poss_points_and_erasing_wait_for_the_page(verb, cut):
+    """Else a page's sale is settled by what the page knew, and whom it brings is not gone through."""
+    house = House(customer("c"))
+
+    def act():
+        with acting_in(house.account.pk), transaction.atomic():
+            verb(house)
+
+    second = overlap(lambda: landing.lock_origin(house.origin.pk), act, cut=cut)
+    assert not isinstance(second.answer(), Exception), second.answer()
+    assert second.waited == (cut is None)
 
 
 CALL = re.compile(r"\block_origins?\(")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from aiqsync.accounts.models import AuditLine
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
-from integrations.models import Connection, Credential, CredentialState, Customer, StreamState
+from integrations.models import Connection, Credential, CredentialState, Customer, PricingGroup, StreamState
 from loyalty import audiences, earning, ingest, ledger, merging, personas, profile
 from loyalty.models import Audience, Entry, Investigation, Persona, Programme, Redemption, Source
 from stores.models import Store, StoreMapping
@@ -437,3 +437,16 @@ def test_a_page_costs_the_same_however_long_its_history(owner, account, origin, 
             assert owner.get(page(ada, tab)).status_code == 200
         counts.append(len(asked))
     assert counts[0] == counts[1] <= 40, counts
+
+
+def test_the_poss_pricing_group_is_a_trait_in_its_own_words(owner, account, origin):
+    with acting_in(account.pk):
+        PricingGroup.objects.create(origin=origin, external_id="41", name="Staff")
+        ada = shopper(account, origin)
+    with CaptureQueriesContext(connection) as without:
+        assert "CovaPricingGroup" not in html_of(owner, ada, "profile")
+    for group, shown in (("41", "41 Staff"), ("99", "99")):  # one that is not read yet is known by its id
+        Customer.unscoped.filter(origin=origin).update(pricing_group=group)
+        with CaptureQueriesContext(connection) as asked:
+            assert f"CovaPricingGroup</dt><dd>{shown}</dd>" in html_of(owner, ada, "profile")
+        assert len(asked) == len(without) + 1

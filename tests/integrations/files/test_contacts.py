@@ -6,8 +6,9 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
+from integrations import outbox
 from integrations.kit.records import CustomerRecord
-from integrations.models import Customer, Origin, UploadState
+from integrations.models import Connection, Credential, Customer, Origin, OutboundWrite, UploadState
 from integrations.refusals import Problems
 from integrations.services import arrive_safely
 from integrations.uploads import running, services
@@ -15,6 +16,7 @@ from loyalty import contact_import, erasure, ledger, merging, personas
 from loyalty.models import ConsentLine, ContactAlias, Entry, Lot, Persona, Programme, Source, Wallet
 from tests.factories import make_account, make_persona, make_user
 from tests.integrations.files.sheets import NOBODY, read, send
+from tests.integrations.writing import sign_up
 
 pytestmark = pytest.mark.django_db
 
@@ -215,3 +217,35 @@ def test_who_asked_to_be_forgotten_stays_out(account, owner):
 def test_a_day_in_the_future_is_refused(account, owner):
     with pytest.raises(Problems, match="today or a day that is over"):
         confirm(counted(account), owner, date(2099, 1, 1))
+
+
+class TestBesideAPos:
+    def test_a_mirrored_balance_does_not_stop_the_file_and_stands_among_the_differences(self, account, owner, cova):
+        from loyalty import mirror
+
+        from_pos(account, cova, CustomerRecord("A1", first_name="Ada", phone="+16045550142"))
+        mirror.begin(account_id=account.pk, origin_ids=[cova.pk], now=timezone.now())
+        upload = taken(account, owner)
+        assert (upload.state, upload.message) == (UploadState.DONE, "")
+        assert (upload.applied["held"], upload.applied["lots"], upload.applied["points"]) == (1, 1, "40.00")
+        assert not Entry.unscoped.filter(key=f"import:{upload.origin_id}:9001").exists()
+        found = {
+            one.aliases: one
+            for one in contact_import.differences(account_id=account.pk, origin_id=upload.origin_id)
+        }  # fmt: skip
+        assert (found["9001",].here, found["9001",].why) == (0, contact_import.MIRRORED)
+        assert found["9004",].why == contact_import.BELOW_ZERO
+        # Once the POS no longer says what it is, the same file brings it.
+        mirror.end(account_id=account.pk, origin_ids=[cova.pk], now=timezone.now())
+        again = taken(account, owner)
+        assert (again.applied["held"], again.applied["lots"]) == (0, 1) and balance("9001") == Decimal("120.50")
+
+    def test_who_comes_over_is_created_in_no_pos(self, account, owner, cova):
+        """They did not sign up with us: only who does is put there."""
+        link = Connection.unscoped.create(account=account, card="cova", settings={"sync_personas": True})
+        Credential.unscoped.create(account=account, connection=link, origin=cova, state="connected")
+        assert outbox.creating(account_id=account.pk, now=timezone.now()) == [cova.pk]
+        upload = taken(account, owner)
+        assert upload.applied["enrolled"] == 3 and not OutboundWrite.unscoped.exists()
+        sign_up(account, 1)
+        assert OutboundWrite.unscoped.count() == 1

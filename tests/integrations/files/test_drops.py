@@ -6,6 +6,7 @@ import time
 import pytest
 from django.utils import timezone
 
+from aiqsync.accounts.tenancy import acting_in
 from integrations import services
 from integrations.kit.errors import BadCredentials, TryLater, VendorError
 from integrations.models import Customer, StreamState, SyncRun, Upload, UploadState
@@ -74,6 +75,26 @@ class TestFolder:
         read_all()
         assert Upload.unscoped.filter(came="folder").count() == 2
         assert Customer.unscoped.get(external_id="D-1").first_name == "Adelaide"
+
+    @pytest.mark.parametrize("where", ["credential", "connection"])
+    def test_what_was_fetched_waits_while_its_place_is_frozen(self, account, folder, where):
+        sent_and_read(account, CUSTOMERS)
+        credential = connect(account, folder="daily")
+        self.put(folder, "customers-1.csv", CUSTOMERS.replace("C-", "D-"))
+        look(credential)
+        thing = {where: credential if where == "credential" else credential.connection}
+        with acting_in(account.pk):
+            services.freeze(**thing, now=timezone.now())
+        read_all()
+        dropped = Upload.unscoped.get(came="folder")
+        assert dropped.state == UploadState.QUEUED and "Use last backup" in dropped.message
+        assert not Customer.unscoped.filter(external_id__startswith="D-").exists()
+        # What somebody sends by hand is his own word.
+        assert sent_and_read(account, CUSTOMERS.replace("C-", "E-")).state == UploadState.DONE
+        with acting_in(account.pk):
+            services.unfreeze(**thing, now=timezone.now())
+        read(dropped)
+        assert (dropped.state, dropped.message, dropped.rows_new) == (UploadState.DONE, "", 3)
 
     def test_a_file_with_unknown_columns_waits(self, account, folder):
         credential = connect(account, folder="daily")

@@ -12,6 +12,7 @@ from integrations.arrivals import OUT_OF_BOUNDS
 from integrations.models import (
     Customer,
     Location,
+    Origin,
     Product,
     RefusedRow,
     Sale,
@@ -361,3 +362,24 @@ class TestCommand:
         (tmp_path / "x.csv").write_text("a,b\n1,2\n")
         with pytest.raises(CommandError, match="Choose what the file holds"):
             self.call(account, tmp_path / "x.csv")
+
+
+class TestASourceThatIsErased:
+    def test_a_file_waits_and_is_read_when_that_was_not_all_of_it(self, account):
+        upload = send(account, CUSTOMERS)
+        services.begin(upload=upload, now=timezone.now(), enqueue=NOBODY)
+        Origin.unscoped.filter(pk=upload.origin_id).update(erasing_at=timezone.now())
+        for _ in range(running.MAX_ATTEMPTS + 2):
+            read(upload)
+        assert (upload.state, upload.attempts) == (UploadState.QUEUED, 0) and "being erased" in upload.message
+        assert upload.queued_at > timezone.now() and not Customer.unscoped.exists()
+        Origin.unscoped.filter(pk=upload.origin_id).update(erasing_at=None)
+        read(upload)
+        assert (upload.state, upload.message, figures(upload)) == (UploadState.DONE, "", (3, 0, 0, 0))
+
+    def test_none_is_taken_meanwhile(self, account):
+        origin = send(account, CUSTOMERS).origin
+        Origin.unscoped.filter(pk=origin.pk).update(erasing_at=timezone.now())
+        with pytest.raises(Refused, match="is being erased"):
+            send(account, CUSTOMERS)
+        assert Upload.unscoped.count() == 1

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations import pushing, services
-from integrations.models import Customer, Location, Product, PushedCall, RefusedRow, Sale, SaleLine
+from integrations.models import Customer, Location, Origin, Product, PushedCall, RefusedRow, Sale, SaleLine
 from loyalty.models import Persona, Programme, SaleState
 from stores import services as stores
 from tests.factories import make_account, make_store
@@ -303,6 +303,16 @@ class TestWhenItIsNotTaken:
         said = till.refused(400, "POST", f"/api/v1.1/{SALE}/{till.account.uid}", visit())
         assert "Settings, Integrations, Push API" in said
         assert not PushedCall.unscoped.exists()
+
+    @pytest.mark.parametrize(("call", "body"), [(SALE, visit()), (INVENTORY, [{"sku": "A", "name": "Tee"}])])
+    def test_while_the_source_is_erased_it_asks_to_come_again(self, pos, call, body):
+        """Begun between the look whether it is connected and the landing."""
+        Origin.unscoped.filter(pk=pos.credential.origin_id).update(erasing_at=timezone.now())
+        response = pos.call("POST", pos.at(call), body)
+        assert "being erased" in sentence(response, 503) and int(response["Retry-After"]) > 0
+        assert not Sale.unscoped.exists() and not Product.unscoped.exists() and not PushedCall.unscoped.exists()
+        Origin.unscoped.filter(pk=pos.credential.origin_id).update(erasing_at=None)
+        pos.push(call, body)
 
     @pytest.mark.parametrize("where", ["connection", "credential"])
     def test_frozen_asks_to_come_again_and_holds_the_data(self, pos, where):
