@@ -16,8 +16,6 @@ from integrations.models import Credential, Customer
 from integrations.sandbox.faults import KINDS
 from tests.factories import make_user
 
-from .tills import due_again
-
 pytestmark = pytest.mark.django_db
 
 # What the merchant reads first; `{pos}` is the card's name.
@@ -100,7 +98,6 @@ def over(till) -> None:
     """The fault is over, and so is every wait that came of it."""
     till.control("faults", clear=True)
     clients._limiters.clear()
-    due_again(till)
 
 
 @pytest.mark.parametrize(("till", "kind"), CASES, indirect=["till"])
