@@ -136,6 +136,7 @@ def test_while_connecting(till, kind, quick):
 @pytest.mark.parametrize(("till", "kind"), list(REFUSED), indirect=["till"])
 def test_a_refusal_names_what_to_do_and_connecting_again_ends_it(till, kind):
     till.connect()
+    till.person("Ada", "3035550142", till.near)
     till.sync("customers")
     path = "/v3/merchants/" if till.card == "clover" else "/crm/"
     till.fault(kind, match=path, times=-1)
