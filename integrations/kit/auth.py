@@ -92,7 +92,10 @@ class PasswordGrant:
         if status >= 500 or status == 408:
             raise ServerFault(f"{self._vendor}'s log-in has a fault on its side (HTTP {status}).")
         if 300 <= status < 400:
-            raise UnexpectedAnswer(f"{self._vendor}'s log-in sent us elsewhere; we do not follow.")
+            raise UnexpectedAnswer(
+                f"{self._vendor}'s log-in sent us on to another address. We do not follow, for your password is meant "
+                f"for {self._vendor} alone."
+            )
         try:
             body = json.loads(answer.body)
         except (ValueError, RecursionError):

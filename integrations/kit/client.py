@@ -282,7 +282,8 @@ class Client:
         if 300 <= status < 400:
             where = urlsplit(answer.headers.get("Location", "")).netloc[:100] or "another address"
             raise UnexpectedAnswer(
-                f"{self.vendor} sent us elsewhere ({where}) instead of answering; we do not follow.",
+                f"{self.vendor} sent us on to another address ({where}) instead of answering. We do not follow, "
+                f"for your log-in is meant for {self.vendor} alone.",
                 detail=detail,
             )
         if status == 401:
@@ -318,11 +319,13 @@ class Client:
         if not body:
             return None
         if body[:1] == b"<":
-            raise UnexpectedAnswer(f"{self.vendor} answered with a web page instead of data.")
+            raise UnexpectedAnswer(
+                f"{self.vendor} answered with a web page instead of data, as it does during maintenance."
+            )
         try:
             return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
         except (ValueError, RecursionError):
-            raise UnexpectedAnswer(f"{self.vendor} answered with something that is not JSON.") from None
+            raise UnexpectedAnswer(f"{self.vendor} sent an answer that cannot be read.") from None
 
 
 def _said(body: bytes) -> str:

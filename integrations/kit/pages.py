@@ -29,7 +29,7 @@ def rows_in(answer: Any, title: str) -> list[Any]:
         embedded = answer.get("_embedded")
         answer = embedded.get("self", []) if isinstance(embedded, dict) else None
     if not isinstance(answer, list):
-        raise UnexpectedAnswer(f"{title}: the answer is not a list.")
+        raise UnexpectedAnswer(f"{title}: the answer is not a list, so nothing of it is taken.")
     return answer
 
 
@@ -208,7 +208,9 @@ class ChangedSince:
         size = size_of(rows, stream, self.top)
         if mark == state.mark and size >= self.top and not state.back:
             if state.repeated:
-                raise UnexpectedAnswer(f"{stream.title}: the same page comes again and again.")
+                raise UnexpectedAnswer(
+                    f"{stream.title}: the same page comes again and again, so the list cannot be read to its end."
+                )
             state.repeated = True  # once may be a hiccup on the way: the same question again
             return None
         state.mark, state.repeated = mark, False

@@ -202,7 +202,9 @@ class ChangedSlices:
                 continue
             if not self._fits(rows, part, name, stream):
                 if part.again:
-                    raise UnexpectedAnswer(f"{stream.title}: the same page came again, or one of other days.")
+                    raise UnexpectedAnswer(
+                        f"{stream.title}: the same page came twice, or one of other days, so nothing of it is taken."
+                    )
                 part.again = True  # once may be a hiccup on the way: the same question again
                 continue
             part.again = False
@@ -212,7 +214,7 @@ class ChangedSlices:
             yield Step(number, stream.complete(client, context, rows, about), copy.deepcopy(part), over)
             if over:
                 return
-        raise UnexpectedAnswer(f"{stream.title}: a range of time does not end.")
+        raise UnexpectedAnswer(f"{stream.title}: the list of some days does not end, so it cannot be read.")
 
     def _times(self, rows: list[Any], name: str) -> list[int]:
         return [row[name] for row in rows if isinstance(row, dict) and type(row.get(name)) is int]

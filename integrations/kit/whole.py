@@ -94,7 +94,9 @@ class WholeList:
                     rows = self._ask(client, stream, context, [], walk["top"], number * walk["top"])
                     mark = _mark(rows, asked)
                     if rows and mark in walk["marks"]:
-                        raise UnexpectedAnswer(f"{stream.title}: the same page came again.")
+                        raise UnexpectedAnswer(
+                            f"{stream.title}: the same page came twice, so the list cannot be read to its end."
+                        )
                 same = number < len(old) and old[number] == mark
                 walk["page"] = number + 1
                 walk["marks"].append(mark)
@@ -166,7 +168,7 @@ class WholeList:
             if len(rows) < self.top:
                 return found
             if len(found) > 100_000:
-                raise UnexpectedAnswer(f"{stream.title}: the list does not end.")
+                raise UnexpectedAnswer(f"{stream.title}: the list does not end, so it cannot be read.")
 
     def _see(self, state: dict[str, Any], rows: list[Any]) -> None:
         times = [row[self.order] for row in rows if isinstance(row, dict) and type(row.get(self.order)) is int]

@@ -188,7 +188,10 @@ class DateWindows:
             mark = fingerprint(rows, walk.stream)
             if self._is_repetition(state, kind, at, rows, mark):
                 if at.get("again"):
-                    raise UnexpectedAnswer(f"{walk.stream.title}, location {location}: the same page came again.")
+                    raise UnexpectedAnswer(
+                        f"{walk.stream.title}, location {location}: the same page came again, "
+                        "so the list cannot be read to its end."
+                    )
                 at["again"] = True  # once may be a hiccup on the way: the same question again
                 continue
             at.pop("again", None)
@@ -206,7 +209,9 @@ class DateWindows:
             self._finish(walk, state, kind, at)
             yield self._page(walk, location, rows, at)
             return
-        raise UnexpectedAnswer(f"{walk.stream.title}, location {location}: a window does not end.")
+        raise UnexpectedAnswer(
+            f"{walk.stream.title}, location {location}: the list of some days does not end, so it cannot be read."
+        )
 
     def _is_repetition(self, state: dict[str, Any], kind: str, at: dict[str, Any], rows: list[Any], mark: str) -> bool:
         """The same rows as the page before, in this window or in the one before it."""
@@ -227,7 +232,10 @@ class DateWindows:
             at["began"] = iso(began_at(walk.client, walk.context))
         rows = rows_in(answer, walk.stream.title)
         if rows and not any(walk.stream.belongs(row, location, at["low"], at["high"]) for row in rows):
-            raise UnexpectedAnswer(f"{walk.stream.title}, location {location}: the answer is of other days or places.")
+            raise UnexpectedAnswer(
+                f"{walk.stream.title}, location {location}: the answer is of other days or places, "
+                "so nothing of it is taken."
+            )
         return rows
 
     def _narrow(self, state: dict[str, Any], kind: str) -> bool:

@@ -95,3 +95,20 @@ def cova(running_sandbox, settings, db):
     shop.control("seed", customers=120, sales=500, locations=3, seed=7, days=20, rate=0)
     shop.since = max((call["seq"] for call in shop.calls()), default=0)
     return shop
+
+
+@pytest.fixture(scope="session")
+def sandbox_of():
+    """A stand-in by its card's slug, one for all tests that ask; each seeds it anew."""
+    from .tills import sandboxes
+
+    with sandboxes() as of:
+        yield of
+
+
+@pytest.fixture
+def till(request, sandbox_of, settings, db):
+    """An empty POS behind the card that the test's parameter names, not connected yet."""
+    from .tills import make_till
+
+    return make_till(request.param, sandbox_of, settings)

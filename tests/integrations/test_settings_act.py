@@ -1,20 +1,13 @@
-"""Each setting that a card declares acts: proved with data in its sandbox, one proof a setting.
+"""Cova's settings act: proved with data in its sandbox. Those of the other cards: test_settings_act_elsewhere.py."""
 
-`PROOFS` maps a setting to the functions that prove it. A card that declares a setting without a proof fails here, and
-so does a proof of a setting that no card has.
-"""
-
-from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
-from operator import attrgetter
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from integrations import landing, pulling, registry, services, shaping
+from integrations import landing, pulling, services, shaping
 from integrations.clients import client_for
 from integrations.kit.errors import Frozen
 from integrations.kit.records import CustomerRecord
@@ -22,41 +15,9 @@ from integrations.models import Credential, Customer, Location, OutsideMarket, R
 from loyalty.models import SaleState
 
 from . import against
+from .proving import proves
 
 pytestmark = pytest.mark.django_db
-PROOFS: dict[str, list[Callable]] = {}
-
-
-def proves(setting: str) -> Callable[[Callable], Callable]:
-    def register(function: Callable) -> Callable:
-        PROOFS.setdefault(setting, []).append(function)
-        return function
-
-    return register
-
-
-# Proved beside what they set in motion.
-ELSEWHERE = {
-    "sync_personas": ("tests.integrations.test_outbox", "test_sync_personas_acts"),
-    "pricing_group": ("tests.integrations.test_outbox", "test_pricing_group_acts"),
-    "enrol_after": ("tests.loyalty.test_switches", "test_enrol_after_acts"),
-    "sms_optin_after": ("tests.loyalty.test_switches", "test_sms_optin_after_acts"),
-    "points_import_on": ("tests.loyalty.test_pos_points", "TestImport.test_points_import_on_acts"),
-    "mirror_points": ("tests.loyalty.test_pos_points", "TestMirror.test_mirror_points_acts"),
-}
-for name, (module, test) in ELSEWHERE.items():
-    proves(name)(attrgetter(test)(import_module(module)))
-
-DECLARED = [(card.slug, s.name) for card in registry.CARDS.values() for s in card.settings]
-
-
-@pytest.mark.parametrize(("slug", "setting"), DECLARED)
-def test_every_declared_setting_has_a_proof(slug, setting):
-    assert PROOFS.get(setting), f"{slug} declares {setting}, and nothing proves that it acts"
-
-
-def test_no_proof_is_of_a_setting_that_no_card_has():
-    assert set(PROOFS) <= {s.name for card in registry.CARDS.values() for s in card.settings}
 
 
 # What is fetched, and what comes in

@@ -187,6 +187,7 @@ class Store:
         self.by_id: dict[str, Any] = {}
         self._changes = changes
         self._selections: OrderedDict[Any, list[Row]] = OrderedDict()
+        self._by_value: dict[str, list[tuple[int, int]]] = {}  # field -> (value, place in `rows`), sorted
         self._as_of = 0
 
     def add(self, row: Row) -> None:
@@ -205,6 +206,7 @@ class Store:
         """The rows that meet all conditions, in order. Kept until something changes: a client pages through it."""
         if self._as_of != self._changes.count:
             self._selections.clear()
+            self._by_value.clear()
             self._as_of = self._changes.count
         key = (tuple(clauses), sorting)
         found = self._selections.get(key)
@@ -225,9 +227,13 @@ class Store:
                 low, high = spans.get(clause.name, span)
                 spans[clause.name] = (max(low, span[0]), min(high, span[1]))
         low, high = spans.pop(self.kind.CREATED, (-math.inf, math.inf))
-        rows = self.rows[
-            bisect.bisect_left(self.rows, low, key=_created) : bisect.bisect_right(self.rows, high, key=_created)
-        ]
+        first = next(iter(spans), "")
+        if low == -math.inf and high == math.inf and first and not self.kind.FILTERS[first].many:
+            rows = self._within(first, *spans.pop(first))
+        else:
+            rows = self.rows[
+                bisect.bisect_left(self.rows, low, key=_created) : bisect.bisect_right(self.rows, high, key=_created)
+            ]
         for name, (low, high) in spans.items():
             read = self.kind.FILTERS[name].read
             rows = [row for row in rows if (found := read(row)) is not None and low <= found <= high]
@@ -239,6 +245,16 @@ class Store:
             else:
                 rows = [row for row in rows if holds(read(row))]
         return [row for row in rows if row.shown(clauses)]
+
+    def _within(self, name: str, low: float, high: float) -> list[Row]:
+        """The rows whose number lies between the two, oldest creation first."""
+        found = self._by_value.get(name)
+        if found is None:
+            read = self.kind.FILTERS[name].read
+            values = ((read(row), place) for place, row in enumerate(self.rows))
+            found = self._by_value[name] = sorted(pair for pair in values if pair[0] is not None)
+        part = found[bisect.bisect_left(found, (low, -1)) : bisect.bisect_right(found, (high, len(self.rows)))]
+        return [self.rows[place] for place in sorted(place for _, place in part)]
 
     def _ordered(self, rows: list[Row], sorting: tuple[tuple[str, bool], ...]) -> list[Row]:
         rows = rows[::-1]

@@ -246,7 +246,13 @@ class Partner:
         return {"id": row["pos_id"], "total_cents": round(row["transaction_total"] * 100)}
 
     def edit(self, body: dict[str, Any]) -> dict[str, Any]:
-        row = self.rows["customers"].get(str(body.get("customer_id")))
+        """An edit made in the POS; without `customer_id` a new customer, of no state unless one is named."""
+        if "customer_id" in body:
+            row = self.rows["customers"].get(str(body["customer_id"]))
+        else:
+            key = f"p{len(self.rows['customers']) + 1:05}"
+            row = self._customer(key, "", _now())
+            row.update(email="", state="")
         if row is None:
             raise Refused(404, f"No customer {body.get('customer_id')!r}")
         names = {"first_name": "firstName", "last_name": "lastName", "phone": "mobilePhone", "email": "email",
@@ -257,7 +263,7 @@ class Partner:
                     raise Refused(400, f"No field {name!r}")
                 row[names[name]] = value
         self._touch(row)
-        return row
+        return row | {"customer_id": row["pos_user"]}
 
     def trade(self, count: int) -> list[dict[str, Any]]:
         keys = list(self.rows["customers"])
