@@ -27,6 +27,7 @@ from integrations.models import Credential, Location, SettingChange, SyncRun
 from integrations.models.cards import OPEN_CHANGE
 from loyalty import changes
 
+from . import switches
 from .integrations import frame
 from .standing import Standing, day, moment, span, standing_of
 
@@ -146,7 +147,7 @@ def _typed(setting: Setting, name: str, data: QueryDict) -> Any:
 
 
 def _proposed(setting: Setting, change: SettingChange | None) -> str:
-    return setting.shown(change.after) if change else ""
+    return switches.shown(setting, change.after) if change else ""
 
 
 def _counts(standing: Standing, name: str, value: Any) -> str:

@@ -248,6 +248,7 @@ CARD = Card(
         "payment_method": "yes",
         "pricing_groups": "yes",
         "locations": "yes",
+        "stock": "This card reads no inventory.",
         "points_import": "yes",
         "points_mirror": "yes",
         "discount_flat": "yes",
