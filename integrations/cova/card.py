@@ -221,7 +221,7 @@ CARD = Card(
         standard.market("Cova"),
         standard.locations("Cova"),
         standard.skip_payment("Cova"),
-        standard.freeze("Cova"),
+        standard.freeze("Cova", mirrors=True),
         standard.sync_personas("Cova"),
         standard.pricing_group("Cova"),
         standard.sync_market("Cova"),
