@@ -167,7 +167,7 @@ def cards(browser, demo: dict) -> None:
     page.goto(f"{at}/integrations/files/")
     page.set_input_files("#file", {
         "name": "customers.csv", "mimeType": "text/csv",
-        "buffer": f"Customer No,First,Last,Mobile,Mail,Born\n{rows}".encode(),
+        "buffer": f"Customer No,First,Last,Mobile,Mail,Birth date\n{rows}".encode(),
     })  # fmt: skip
     page.fill("#source", "Old till")
     page.get_by_role("button", name="Send").click()

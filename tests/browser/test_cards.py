@@ -106,3 +106,16 @@ def test_moving_past_sales_asks_first(page, live_server, shop):
     page.wait_for_url("**/cova/**")
     with acting_in(shop.pk):
         assert Store.objects.filter(pk=shop.store.pk, mappings__isnull=False).exists()
+
+
+def test_a_pushing_pos_is_told_where_to_call(page, live_server, shop):
+    with acting_in(shop.pk):
+        link = services.connection_of(account_id=shop.pk, slug="push")
+        services.connect(credential=services.save_credential(connection=link, given={}), now=timezone.now())
+    enter(page, live_server, shop.user)
+    visit = Visit(page, live_server)
+    visit.pages([reverse("admin:card", args=["push"])])
+    assert page.locator("#push-address").inner_text() == f"{live_server.url}/api/v1.1/"
+    assert page.locator("#push-uid").inner_text() == shop.uid
+    assert page.get_by_text(f"createUpdateSale/{shop.uid}").is_visible()
+    assert not visit.wrong, "\n".join(visit.wrong)
