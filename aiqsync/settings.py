@@ -226,8 +226,6 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "django.core.files.uploadhandler.TemporaryFileUploadHandler",
 ]
-# Lets addresses that merchants type lead to this machine: for tests and stand-ins only.
-ALLOW_LOOPBACK_ADDRESSES = env.bool("ALLOW_LOOPBACK_ADDRESSES", default=TESTING)
 
 UNFOLD = {
     "SITE_TITLE": "aiqsync",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import date, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -31,6 +32,7 @@ def main() -> None:
         for suffix, (width, height) in WIDTHS.items():
             page = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light").new_page()
             merchant(page, demo, suffix)
+        cards(browser, demo)
         newcomer(browser, demo)
         browser.close()
 
@@ -137,6 +139,44 @@ def loyalty(page: Page, demo: dict, suffix: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def cards(browser, demo: dict) -> None:
+    """The card's settings, a dry run, a rehearsal, a file's columns, alerts and the grid; nothing is confirmed."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light").new_page()
+    log_in(page, demo, demo["owner"]["email"], demo["owner"]["password"])
+    at = f"{demo['url']}/admin"
+    for path, name in (("integrations/grid/", "grid"), ("settings/alerts/", "alerts")):
+        page.goto(f"{at}/{path}")
+        both(page, name)
+    page.goto(f"{at}/integrations/cova/")
+    both(page, "settings", top="#settings")
+    page.get_by_role("button", name=re.compile("^Rehearse")).click()
+    page.get_by_text("Everything worked").wait_for(timeout=120_000)
+    both(page, "rehearsal", top="#rehearsal")
+    page.goto(f"{at}/integrations/cova/")
+    page.locator("[name=enrol_after]").fill((date.today() - timedelta(days=120)).isoformat())
+    page.get_by_role("button", name="Save settings").click()
+    page.get_by_role("link", name=re.compile("^See ")).first.click()
+    page.get_by_role("button", name=re.compile("^Confirm")).wait_for(timeout=120_000)
+    both(page, "switch")
+    page.get_by_role("button", name="Dismiss").click()
+    page.wait_for_load_state("networkidle")
+    rows = "".join(
+        f"{n},{first},Moss,604555{2000 + n},{first.lower()}@example.test,1990-02-{n:02}\n"
+        for n, first in enumerate(("Ada", "Bo", "Cy", "Dee", "Eli", "Fay"), 1)
+    )
+    page.goto(f"{at}/integrations/files/")
+    page.set_input_files("#file", {
+        "name": "customers.csv", "mimeType": "text/csv",
+        "buffer": f"Customer No,First,Last,Mobile,Mail,Birth date\n{rows}".encode(),
+    })  # fmt: skip
+    page.fill("#source", "Old till")
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text("as they would be understood").wait_for(timeout=60_000)
+    both(page, "file")
+    page.get_by_role("button", name="Put away").click()
+    page.wait_for_load_state("networkidle")
+
+
 def newcomer(browser, demo: dict) -> None:
     """From the link that `account create` prints to the first sync."""
     told = subprocess.run(
@@ -176,9 +216,12 @@ def newcomer(browser, demo: dict) -> None:
     page.screenshot(path=IMAGES / "progress-820.png")
 
 
-def both(page: Page, name: str) -> None:
+def both(page: Page, name: str, *, top: str = "") -> None:
+    """At both widths; with `top` at the upper edge."""
     for suffix, (width, height) in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
+        if top:
+            page.locator(top).evaluate("one => one.scrollIntoView()")
         shoot(page, f"{name}{suffix}")
     page.set_viewport_size({"width": 1280, "height": 900})
 

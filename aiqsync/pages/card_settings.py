@@ -27,6 +27,7 @@ from integrations.models import Credential, Location, SettingChange, SyncRun
 from integrations.models.cards import OPEN_CHANGE
 from loyalty import changes
 
+from . import switches
 from .integrations import frame
 from .standing import Standing, day, moment, span, standing_of
 
@@ -64,12 +65,14 @@ def context(
             rows[-1]["of"] = str(one.origin.title) if len(standing.in_use) > 1 and one.origin else ""
     for row in rows:
         row["counts"] = _counts(standing, row["setting"].name, row["value"])
+    offer = verdict.offers.get("accrual_start", "")
     return {
         "settings_groups": [
             (title, found) for title in GROUPS if (found := [r for r in rows if r["setting"].group == title])
         ],
         "settings_wrong": [row for row in rows if row["error"]],
-        "settings_offer": verdict.offers.get("accrual_start", ""),
+        "settings_offer": offer,
+        "settings_offer_said": f"{date.fromisoformat(offer):%-d %b %Y}" if offer else "",
         "settings_sources": [c.origin_id for c in standing.credentials if c.origin_id][:1],
         "may_programme": may(request.membership.role, "programme.change"),
     }
@@ -146,7 +149,7 @@ def _typed(setting: Setting, name: str, data: QueryDict) -> Any:
 
 
 def _proposed(setting: Setting, change: SettingChange | None) -> str:
-    return setting.shown(change.after) if change else ""
+    return switches.shown(setting, change.after) if change else ""
 
 
 def _counts(standing: Standing, name: str, value: Any) -> str:

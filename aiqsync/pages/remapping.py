@@ -132,7 +132,9 @@ def told(request: HttpRequest, planned: list[Move]) -> None:
     sales = sum(one.sales for one in planned)
     text = "Store mapping saved."
     if sales:
-        text += f" {sales:,} {'sale now counts' if sales == 1 else 'sales now count'} there; no points moved."
+        gone = all(one.after in (NONE, OPEN) for one in planned)
+        counts = "sale now counts" if sales == 1 else "sales now count"
+        text += f" {sales:,} {counts} {'for no store' if gone else 'there'}; no points moved."
     messages.success(request, text)
 
 

@@ -102,15 +102,18 @@ def _context(request: HttpRequest, card: Card, setting: Setting, change: Setting
     figures = change.counted or (job.result if job and change.state == ChangeState.COUNTING else {})
     done = change.applied or (job.result if job and change.confirmed_at else {})
     state = ChangeState(change.state)
+    waits = jobs.waits_until(job, now=timezone.now()) if job and state == ChangeState.APPLYING else None
+    of_purchases = change.setting in ("enrol_after", "sms_optin_after")
     return {
         "card": card,
         "change": change,
-        "heading": TITLES[state],
+        "heading": "Waits for its day" if waits and not of_purchases else TITLES[state],
+        "of_purchases": of_purchases,
         "setting": setting,
         "before": shown(setting, change.before),
         "after": shown(setting, change.after),
         "live": live,
-        "waits": jobs.waits_until(job, now=timezone.now()) if job and live else None,
+        "waits": waits,
         "job": job,
         "share": min(100, round(100 * job.done / job.total)) if job and job.total else 0,
         "unit": kind.unit if kind else "shoppers",

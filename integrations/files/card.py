@@ -93,6 +93,7 @@ CARD = Card(
         "refunds": "yes",
         "payment_method": "yes",
         "locations": "yes",
+        "stock": "yes",
         "customer_create": "A file drop only reads.",
         "pricing_groups": "Files carry none.",
         "points_import": "yes",

@@ -70,9 +70,9 @@ def _mirror_and_import(
         return
     fits = max(on, facts.today) + timedelta(days=1) if "points_import_on" in changed else on + timedelta(days=1)
     if facts.accrual_start != fits:
-        starts = f"on {facts.accrual_start.isoformat()}" if facts.accrual_start else "with the very first purchase"
+        starts = f"on {facts.accrual_start:%-d %b %Y}" if facts.accrual_start else "with the very first purchase"
         verdict.warned["points_import_on"] = (
-            f"Points accrual starts {starts}; it should start on {fits.isoformat()}, the day after the import: "
+            f"Points accrual starts {starts}; it should start on {fits:%-d %b %Y}, the day after the import: "
             + (
                 "purchases in between earn nothing."
                 if facts.accrual_start and facts.accrual_start > fits

@@ -176,15 +176,16 @@ def locations(vendor: str) -> ManyOf:
     )
 
 
-def freeze(vendor: str) -> Flag:
+def freeze(vendor: str, *, mirrors: bool = False) -> Flag:
     return Flag(
         "frozen",
         label="Use last backup",
         help=f"No call to {vendor} in either direction. All data and the credentials stay.",
-        effect=f"{vendor} is asked nothing and told nothing until it is turned off again; the card says since when and "
-        "as of when its data is. Redemptions that wait for their sale are not released meanwhile.",
+        effect=f"{vendor[:1].upper()}{vendor[1:]} is asked nothing and told nothing until it is turned off again; the "
+        "card says since when and as of when its data is. Redemptions that wait for their sale are not released "
+        "meanwhile.",
         warning="Turn it on only when you change the point of sale and wish to keep the data.",
-        interplay="Does not undo mirroring: the last mirrored balances stay.",
+        interplay="Does not undo mirroring: the last mirrored balances stay." if mirrors else "",
     )
 
 

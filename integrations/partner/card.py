@@ -130,6 +130,7 @@ CARD = Card(
         "payment_method": "yes",
         "pricing_groups": "The documented shape has no field for them.",
         "locations": "yes",
+        "stock": "yes",
         "points_import": _NO_POINTS,
         "points_mirror": _NO_POINTS,
         "discount_flat": "yes",

@@ -71,6 +71,7 @@ CARD = Card(
         "payment_method": "yes",
         "pricing_groups": "The calls have no field for them.",
         "locations": "yes",
+        "stock": "yes",
         "points_import": "Pushed customers tell no points balance.",
         "points_mirror": "Pushed customers tell no points balance.",
         "discount_flat": "yes",

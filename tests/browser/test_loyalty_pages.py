@@ -88,7 +88,8 @@ READY = r"""
     return [el, el.parentElement, el.nextElementSibling, ...(el.labels || [])].filter(Boolean).map(at).join("/");
   };
   const seen = (el) => el.checkVisibility({ visibilityProperty: true }) && el.getClientRects().length > 0;
-  const controls = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
+  const more = "[tabindex]:not([tabindex='-1'])";
+  const controls = `a[href], button, input:not([type=hidden]), select, textarea, summary, ${more}`;
   const usable = (el) => seen(el) && !el.disabled && !el.closest("[inert]");
   const all = [...document.querySelectorAll(controls)].filter(usable);
   // Of a group of radio buttons Tab stops at one; arrows do the rest.
