@@ -652,10 +652,8 @@ LOCKS = {
 }  # fmt: skip
 # Whose race is in a file of its own.
 ELSEWHERE = {
-    "aiqsync.accounts.alerts._claim": "../accounts/test_alerts.py::test_two_senders_send_each_once",
     # A mail that is just being sent is not dropped: the same two at once that settle.
     "aiqsync.accounts.alerts._clear": "../accounts/test_alerts.py::test_two_dispatchers_tell_it_once",
-    "aiqsync.accounts.alerts.settle": "../accounts/test_alerts.py::test_two_dispatchers_tell_it_once",
     "integrations.card_settings.confirm": "test_switches_race.py::test_confirmed_by_two_at_once",
     "integrations.shaping.stop_reading": (
         "../integrations/test_settings_act.py::test_a_run_that_began_with_the_smaller_market_saves_no_cursor_any_more"
