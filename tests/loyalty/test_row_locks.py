@@ -16,17 +16,15 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from aiqsync.accounts import alerts, members
-from aiqsync.accounts.models import Alert, AlertMail, ApiKey, Membership
+from aiqsync.accounts import members
+from aiqsync.accounts.models import ApiKey, Membership
 from aiqsync.accounts.tenancy import acting_in
-from integrations import outbox, services, suppression
+from integrations import outbox, services
 from integrations.models import (
     Connection,
     Credential,
     Origin,
     OutboundWrite,
-    PushedCall,
-    SettingChange,
     StreamState,
     SyncRun,
 )
@@ -69,26 +67,13 @@ from loyalty.models import (
 from stores import services as stores
 
 from ..factories import make_account, make_key, make_persona, make_user
+from . import card_races
 from .people_at_till import DAY, HOUR, Shop
-from .race import Acting, Cut, held_up_behind, not_written_down, overlap, wrong
+from .race import Acting, Cut, held_up_behind, inside, not_written_down, overlap, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 PHONE = "+16045550142"
-
-
-def inside(account, act):
-    """The call as it is made by a page: in the account, in one transaction."""
-
-    def run():
-        with acting_in(account.pk), transaction.atomic():
-            return act()
-
-    return run
-
-
-def kind(answer) -> str:
-    return type(answer).__name__
 
 
 # Staff, shops, discounts
@@ -394,107 +379,6 @@ def wiped_while_a_till_redeems(cut):
     return wrong([second.answer()], balance=(shop.points(), 0))
 
 
-# Cards
-
-
-def _card(account) -> Connection:
-    return Connection.unscoped.create(account=account, card="cova")
-
-
-def two_tabs_save_settings(cut, save=services.save_settings):
-    """Each turns on one: the second does not write back what it had read before the first."""
-    link = _card(make_account())
-    one, other = ({"skip_payment_method": True}, {"sync_personas": True})
-    first, then = (lambda given=given: save(connection=link, given=given, now=NOW) for given in (one, other))
-    second = overlap(first, then, cut=cut)
-    link.refresh_from_db()
-    return wrong([second.answer()], settings=(link.settings, one | other))
-
-
-def two_forms_of_one_card(cut):
-    return two_tabs_save_settings(
-        cut, lambda connection, given, now: services.save_all(
-            connection=connection, given=given, of_credentials={}, now=now
-        ),
-    )  # fmt: skip
-
-
-def two_markets_of_one_credential(cut):
-    """The second is told what it replaces."""
-    link = _card(make_account())
-    credential = Credential.unscoped.create(account_id=link.account_id, connection=link, state="connected")
-
-    def save(market):
-        return lambda: services.save_credential_settings(
-            credential=credential, given={"relevant_market": [market]}, now=NOW
-        )
-
-    second = overlap(save("CA-BC"), save("CA-AB"), cut=cut)
-    before = getattr(second.answer(), "before", None)
-    return wrong([second.answer()], replaced=(before, {"relevant_market": ["CA-BC"]}))
-
-
-def _counted(link) -> SettingChange:
-    return SettingChange.unscoped.create(
-        account_id=link.account_id, connection=link, setting="enrol_after", after="2026-11-01", state="counted",
-        counted={"version": Programme.unscoped.get(account=link.account_id).version},
-    )  # fmt: skip
-
-
-def proposed_again_while_it_is_confirmed(cut):
-    """What is being applied is not put away by another proposal of the same setting."""
-    link = _card(make_account())
-    change, again = _counted(link), {"enrol_after": "2026-10-01"}
-    second = overlap(
-        inside(link.account, lambda: services.confirm(change=change, user=None, now=NOW)),
-        inside(link.account, lambda: services.save_settings(connection=link, given=again, now=NOW)), cut=cut,
-    )  # fmt: skip
-    change.refresh_from_db()
-    return wrong([second.answer()], refusals=(services.Problems,), state=(change.state, "applying"))
-
-
-def a_source_is_erased_in_two_tabs(cut):
-    account = make_account()
-    origin = Origin.unscoped.create(account=account, platform="cova", identity="1", title="Cova 1")
-
-    def begin():
-        services.begin_erasing(origin_id=origin.pk, take_back=False, user=None, now=NOW)
-
-    second = overlap(inside(account, begin), inside(account, begin), cut=cut)
-    return wrong([], second=(kind(second.answer()), "Refused"))
-
-
-def two_people_of_one_call_are_removed(cut):
-    account = make_account()
-    origin = Origin.unscoped.create(account=account, platform="push", identity="1")
-    body = [{"pos_user": "c1", "email": "ada@example.test"}, {"pos_user": "c2", "email": "bo@example.test"}]
-    known = [{("email", one["email"])} for one in body]
-    PushedCall.unscoped.create(
-        account=account, origin=origin, call="createUpdateMembers", at=NOW, body=body,
-        mentions=[suppression.digest(account.pk, *one) for some in known for one in some],
-    )  # fmt: skip
-
-    def forget(some):
-        return inside(
-            account,
-            lambda: suppression.forget_pushed(account_id=account.pk, sources=[], known=some, region="CA"),
-        )
-
-    second = overlap(forget(known[0]), forget(known[1]), cut=cut)
-    return wrong([second.answer()], body=(PushedCall.unscoped.get(account=account).body, []))
-
-
-def recipients_in_two_tabs(cut):
-    """The same words twice are one change, and one line in the audit log."""
-    account = make_account()
-
-    def save():
-        return alerts.set_recipients(account=account, typed="ada@example.test", by_email=True, user=None)
-
-    second = overlap(inside(account, save), inside(account, save), cut=cut)
-    return wrong([second.answer()], changed=(second.answer(), False))
-
-
 # In the background
 
 
@@ -514,29 +398,6 @@ def two_sealers(cut):
     shop = Shop(10)
     second = overlap(*[lambda: seals.seal(account_id=shop.account.pk, now=NOW + DAY)] * 2, cut=cut)
     return wrong([second.answer()], second=(second.answer(), 0))
-
-
-def two_who_look_at_alerts(cut):
-    """An incident that is there already has held long enough: both see it, one tells it."""
-    account = make_account()
-    asked = {"account_id": account.pk, "kinds": {"unmapped_location"}}
-    found = [alerts.Finding("unmapped_location", "origin:1", "No store")]
-    alerts.settle(**asked, found=found, now=NOW)
-    told = []
-    second = overlap(*[lambda: told.append(alerts.settle(**asked, found=found, now=NOW + DAY).opened)] * 2, cut=cut)
-    return wrong([second.answer()], told=(sum(told), 1))
-
-
-def two_who_send_alerts(cut):
-    account = make_account()
-    alert = Alert.unscoped.create(account=account, kind="refused_rows", subject="x", title="x", since=NOW)
-    for address in ("a@example.test", "b@example.test"):
-        AlertMail.unscoped.create(
-            account=account, alert=alert, event="opened", address=address, next_try_at=NOW, created_at=NOW
-        )
-    taken = []
-    second = overlap(*[lambda: taken.append(alerts._claim(NOW).pk)] * 2, cut=cut)
-    return wrong([second.answer()], mails=(len(set(taken)), 2), waited=(second.waited, False))
 
 
 def two_dispatchers_of_jobs(cut):
@@ -606,25 +467,27 @@ def what_is_due_while_a_till_redeems(cut):
 
 # Function: its races, and the tables whose lock is cut. Two tables: either lock is enough while there is a row to hold.
 LOCKS = {
-    "aiqsync.accounts.alerts._claim": ([two_who_send_alerts], ["accounts_alertmail"]),
-    "aiqsync.accounts.alerts.settle": ([two_who_look_at_alerts], ["accounts_alert"]),
+    "aiqsync.accounts.alerts._claim": ([card_races.two_who_send_alerts], ["accounts_alertmail"]),
+    "aiqsync.accounts.alerts.settle": ([card_races.two_who_look_at_alerts], ["accounts_alert"]),
     "aiqsync.accounts.members._lock": ([two_owners_demote_each_other], ["accounts_account"]),
     "integrations.outbox._claim": ([two_dispatchers_of_writes], ["integrations_outboundwrite"]),
     "integrations.services.dispatch_due": (
         [two_dispatchers_of_what_is_due, two_dispatchers_of_what_was_lost],
         ["integrations_streamstate", "integrations_syncrun"],
     ),
-    "aiqsync.accounts.alerts.set_recipients": ([recipients_in_two_tabs], ["accounts_account"]),
-    "integrations.card_settings.save_settings": ([two_tabs_save_settings], ["integrations_connection"]),
-    "integrations.card_settings.save_all": ([two_forms_of_one_card], ["integrations_connection"]),
+    "aiqsync.accounts.alerts.set_recipients": ([card_races.recipients_in_two_tabs], ["accounts_account"]),
+    "integrations.card_settings.save_settings": ([card_races.two_tabs_save_settings], ["integrations_connection"]),
+    "integrations.card_settings.save_all": ([card_races.two_forms_of_one_card], ["integrations_connection"]),
     "integrations.card_settings.save_credential_settings": (
-        [two_markets_of_one_credential], ["integrations_credential"],
+        [card_races.two_markets_of_one_credential], ["integrations_credential"],
     ),
     "integrations.card_settings._propose": (
-        [proposed_again_while_it_is_confirmed], ["integrations_connection", "integrations_settingchange"],
+        [card_races.proposed_again_while_it_is_confirmed], ["integrations_connection", "integrations_settingchange"],
     ),
-    "integrations.erasing.begin_erasing": ([a_source_is_erased_in_two_tabs], ["integrations_origin"]),
-    "integrations.suppression.forget_pushed": ([two_people_of_one_call_are_removed], ["integrations_pushedcall"]),
+    "integrations.erasing.begin_erasing": ([card_races.a_source_is_erased_in_two_tabs], ["integrations_origin"]),
+    "integrations.suppression.forget_pushed": (
+        [card_races.two_people_of_one_call_are_removed], ["integrations_pushedcall"],
+    ),
     "loyalty.api.authentication._NOTE_USE": ([a_key_is_used_at_two_tills], ["accounts_apikey"]),
     "loyalty.audiences.refresh": ([an_audience_is_put_away_while_it_is_refreshed], ["loyalty_audience"]),
     "loyalty.changes._held": ([dismissed_while_it_is_confirmed], ["loyalty_programmechange"]),
