@@ -348,17 +348,17 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
                 RETURNING id, external_id, xmax = 0""",
             [account_id, origin_id, origin_id, origin_id],
         )
+        landed = Landed()
+        pairs = []
+        for pk, external_id, inserted in cursor.fetchall():
+            (landed.new if inserted else landed.changed).append(pk)
+            pairs.append((pk, by_id[external_id].lines))
         if own := max((row.sold_at for row in rows if row.own_points and row.sold_at), default=None):
             cursor.execute(
                 "UPDATE integrations_origin SET own_points_at = %(at)s WHERE id = %(origin)s"
                 " AND (own_points_at IS NULL OR own_points_at < %(at)s)",
                 {"at": own, "origin": origin_id},
             )
-        landed = Landed()
-        pairs = []
-        for pk, external_id, inserted in cursor.fetchall():
-            (landed.new if inserted else landed.changed).append(pk)
-            pairs.append((pk, by_id[external_id].lines))
         if landed.changed:
             cursor.execute("DELETE FROM integrations_saleline WHERE sale_id = ANY(%s)", [landed.changed])
         with cursor.copy(

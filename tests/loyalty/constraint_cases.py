@@ -130,7 +130,12 @@ REWARDS = (
 
 PEOPLE = (
     Case("loyalty_persona_contact_id_key", copy("loyalty_persona"), but=copy("loyalty_persona", contact_id=NEW)),
-    Case("persona_not_into_itself", "UPDATE loyalty_persona SET merged_into_id = id"),
+    Case("persona_not_into_itself", "UPDATE loyalty_persona SET merged_into_id = id WHERE NOT is_test"),
+    Case("persona_test_alone", "UPDATE loyalty_persona p SET merged_into_id = (SELECT min(o.id) FROM loyalty_persona o"
+         " WHERE o.account_id = p.account_id AND NOT o.is_test) WHERE is_test"),
+    Case("rehearsal_one_open", copy("loyalty_rehearsal"), but=copy("loyalty_rehearsal", archived_at="now()")),
+    Case("alert_one_open", copy("accounts_alert"), but=copy("accounts_alert", closed_at="now()")),
+    Case("alert_mail_once", copy("accounts_alertmail"), but=copy("accounts_alertmail", address="'bo@shop.test'")),
     Case("identifier_once", copy("loyalty_identifier"), but=copy("loyalty_identifier", shared="true")),
     Case("source_once", copy("loyalty_source")),
     Case("merge_two_people", copy("loyalty_merge", survivor_id="loser_id", split_at="now()")),

@@ -13,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection, transaction
 
+from aiqsync.accounts.tenancy import acting_in
 from loyalty import audits, sql
 from loyalty.models import Persona
 
@@ -206,3 +207,17 @@ def not_written_down(names) -> list[str]:
     """Which of these stand nowhere in docs/decisions/locks.md."""
     page = Path(settings.BASE_DIR, "docs/decisions/locks.md").read_text()
     return [name for name in names if f"`{name}`" not in page]
+
+
+def inside(account, act):
+    """The call as it is made by a page: in the account, in one transaction."""
+
+    def run():
+        with acting_in(account.pk), transaction.atomic():
+            return act()
+
+    return run
+
+
+def kind(answer) -> str:
+    return type(answer).__name__

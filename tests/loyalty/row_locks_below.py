@@ -5,12 +5,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from django.db import transaction
 from django.utils import timezone
 
 from aiqsync.accounts import alerts
 from aiqsync.accounts.models import Alert, AlertMail
-from aiqsync.accounts.tenancy import acting_in
 from integrations import outbox, services, suppression
 from integrations.models import (
     Connection,
@@ -28,27 +26,10 @@ from loyalty.models import (
 
 from ..factories import make_account
 from .people_at_till import DAY
-from .race import overlap, wrong
+from .race import inside, kind, overlap, wrong
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 PHONE = "+16045550142"
-
-
-def inside(account, act):
-    """The call as it is made by a page: in the account, in one transaction."""
-
-    def run():
-        with acting_in(account.pk), transaction.atomic():
-            return act()
-
-    return run
-
-
-def kind(answer) -> str:
-    return type(answer).__name__
-
-
-# Staff, shops, discounts
 
 
 def two_dispatchers_of_writes(cut):

@@ -59,12 +59,11 @@ from stores import services as stores
 
 from ..factories import make_account, make_key, make_persona, make_user
 from .people_at_till import DAY, HOUR, Shop
-from .race import Acting, Cut, held_up_behind, not_written_down, overlap, wrong
+from .race import Acting, Cut, held_up_behind, inside, not_written_down, overlap, wrong
 from .row_locks_below import (
     NOW,
     PHONE,
     a_source_is_erased_in_two_tabs,
-    inside,
     proposed_again_while_it_is_confirmed,
     two_dispatchers_of_what_is_due,
     two_dispatchers_of_what_was_lost,
