@@ -173,7 +173,8 @@ def test_what_the_page_asks_of_the_database(owner, account, connected):
     pull_everything(account)
     plain = costs(owner, CARD)
     save(owner, **{f"relevant_market-{connected.pk}": ["CA-BC"], "skip_payment_method": "on"})
-    assert plain <= 20 and costs(owner, CARD) <= plain + 2
+    # One statement a subject of the page, however much there is of it; the next test of its kind holds that.
+    assert plain <= 26 and costs(owner, CARD) <= plain + 2
 
 
 def test_why_answers_that_somebody_is_outside_the_market(account, owner, connected):

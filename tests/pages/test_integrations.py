@@ -33,7 +33,7 @@ from tests.factories import make_account, make_store, make_user
 
 LIST = "/admin/integrations/"
 CARD = "/admin/integrations/cova/"
-MOST_QUERIES = 21
+MOST_QUERIES = 26
 SECRETS = ("client_secret", "password")
 
 
