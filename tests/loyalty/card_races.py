@@ -102,17 +102,6 @@ def two_people_of_one_call_are_removed(cut):
     return wrong([second.answer()], body=(PushedCall.unscoped.get(account=account).body, []))
 
 
-def recipients_in_two_tabs(cut):
-    """The same words twice are one change, and one line in the audit log."""
-    account = make_account()
-
-    def save():
-        return alerts.set_recipients(account=account, typed="ada@example.test", by_email=True, user=None)
-
-    second = overlap(inside(account, save), inside(account, save), cut=cut)
-    return wrong([second.answer()], changed=(second.answer(), False))
-
-
 def two_who_look_at_alerts(cut):
     """An incident that is there already has held long enough: both see it, one tells it."""
     account = make_account()

@@ -475,7 +475,6 @@ LOCKS = {
         [two_dispatchers_of_what_is_due, two_dispatchers_of_what_was_lost],
         ["integrations_streamstate", "integrations_syncrun"],
     ),
-    "aiqsync.accounts.alerts.set_recipients": ([card_races.recipients_in_two_tabs], ["accounts_account"]),
     "integrations.card_settings.save_settings": ([card_races.two_tabs_save_settings], ["integrations_connection"]),
     "integrations.card_settings.save_all": ([card_races.two_forms_of_one_card], ["integrations_connection"]),
     "integrations.card_settings.save_credential_settings": (
@@ -515,8 +514,6 @@ LOCKS = {
 }  # fmt: skip
 # Whose race is in a file of its own.
 ELSEWHERE = {
-    # A mail that is just being sent is not dropped: the same two at once that settle.
-    "aiqsync.accounts.alerts._clear": "../accounts/test_alerts.py::test_two_dispatchers_tell_it_once",
     "integrations.card_settings.confirm": "test_switches_race.py::test_confirmed_by_two_at_once",
     "integrations.shaping.stop_reading": (
         "../integrations/test_settings_act.py::test_a_run_that_began_with_the_smaller_market_saves_no_cursor_any_more"
