@@ -27,7 +27,7 @@ def on(cova):
 
 def test_sync_personas_acts(cova):
     """Off: nothing is put in and nothing is created. On: a sign-up is created, once, and is the shopper's."""
-    cova.connect()
+    cova.connect(sync_personas=False)
     cova.sync("locations", "pricing_groups", "customers")
     sign_up(cova.account, 1)
     assert not OutboundWrite.unscoped.exists()

@@ -423,7 +423,7 @@ class TestWhatIsKept:
         with acting_in(pos.account.pk):
             erasure.erase(account_id=pos.account.pk, persona_id=persona.pk, user=None, now=timezone.now())
         told = str([(one.body, one.mentions) for one in PushedCall.unscoped.all()])
-        for word in ("c1", "ana@example.com", "6045550142", "R1"):
+        for word in ("'c1'", "ana@example.com", "6045550142", "R1"):
             assert word not in told, word
         assert "bo@example.com" in told and "R2" in told
         # Told again, by id or by phone: a stub, and no body.
@@ -431,7 +431,7 @@ class TestWhatIsKept:
         pos.member("c7", mobilePhone="(604) 555-0142", firstName="Ana")
         pos.push(SALE, visit("R5", "c1"))
         told = str([(one.body, one.mentions) for one in PushedCall.unscoped.all()])
-        assert "c1" not in told and "555-0142" not in told and "R5" not in told
+        assert "'c1'" not in told and "555-0142" not in told and "R5" not in told
         assert not Customer.unscoped.filter(account=pos.account, phone="+16045550142").exists()
 
     def test_anothers_calls_are_not_seen(self, pos):
