@@ -78,8 +78,8 @@ def _live(connected_only: bool = True) -> Iterator[tuple[Credential, Card, Conne
 @watch(
     Kind(
         "failing_credential",
-        "Log-in refused",
-        "The POS refuses the log-in of a credential. Nothing is read until somebody acts.",
+        "Log-in or permission refused",
+        "The POS refuses a credential, or what it may read. Nothing is read until somebody acts.",
     )
 )
 def failing_credentials(now: datetime) -> Iterator[tuple[int, Finding]]:
@@ -94,7 +94,7 @@ def failing_credentials(now: datetime) -> Iterator[tuple[int, Finding]]:
                 Finding(
                     "failing_credential",
                     f"credential:{credential.pk}",
-                    f"{card.title} refuses the log-in",
+                    f"{card.title} does not let us in",
                     f"{credential.message} Nothing is read from {card.title} until then; what was read stays.".strip(),
                     reverse("admin:card-credential", args=[card.slug, credential.pk]),
                     "Enter the credential again",

@@ -120,6 +120,7 @@ def save_settings(
                 saved.proposed[name] = _propose(connection, declared[name], before[name], value, now, user).pk
             else:
                 saved.changed[name] = value
+        connection.refresh_from_db(fields=["settings", "since"])  # a change that was put away may have taken one back
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         _follow(connection, before, saved, now)
         dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
@@ -300,12 +301,21 @@ def confirm(*, change: SettingChange, user: User | None, now: datetime) -> Setti
 
 
 def dismiss(*, change: SettingChange, now: datetime) -> bool:
-    """Put a change away that is not being applied: nothing was touched, or what was done stays. False: too late."""
+    """Put a change away that is not being applied: nothing was touched, or what was done stays. False: too late.
+
+    What acts once and was stopped before it had is taken back: the card must not promise it any more.
+    """
     with transaction.atomic():
+        connection = Connection.unscoped.select_for_update().get(pk=change.connection_id)
         gone = SettingChange.unscoped.filter(
             pk=change.pk, state__in=(*WAITING_CHANGE, ChangeState.STOPPED, ChangeState.FAILED)
         ).update(state=ChangeState.DISMISSED)
         if gone:
+            change.refresh_from_db(fields=["confirmed_at"])
+            declared = next((s for s in registry.get(connection.card).settings if s.name == change.setting), None)
+            held = connection.settings.get(change.setting)
+            if declared and declared.once and change.confirmed_at and held == change.after:
+                write_settings(connection, {change.setting: change.before}, now)
             sink().stop(change_id=change.pk, now=now)
     return bool(gone)
 

@@ -50,14 +50,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# What is true of the POS's own till only where that till calls us.
+BY_TILL = {"discount_flat", "discount_percent"}
+
+
 def standard() -> dict[str, settings.Setting]:
     """Every setting that AIQ's articles describe, by name, in the words of a POS without a name."""
-    made = (
-        settings.market, settings.pricing_group, settings.locations, settings.freeze, settings.skip_payment,
-        settings.sync_personas, settings.sync_market, settings.sms_after, settings.enrol_after,
-        settings.points_import, settings.mirror,
-    )  # fmt: skip
-    return {one.name: one for one in (make("the POS") for make in made)}
+    return {one.name: one for one in (make("the POS") for make in settings.STANDARD)}
 
 
 def parts(cards: Iterable[Card]) -> list[Part]:
@@ -108,6 +107,8 @@ def _of(card: Card, names: tuple[str, ...]) -> Cell:
         return Cell(UNSAID)
     reasons = list(dict.fromkeys(text for text in said if text != "yes"))
     mark = YES if not reasons else NO if "yes" not in said else PART
+    if mark == YES and set(names) <= BY_TILL and not card.till.can_call:
+        return Cell(PART, "By hand: redeemed with us, typed in at the till.")
     return Cell(mark, " ".join(reasons))
 
 

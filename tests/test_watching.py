@@ -72,7 +72,7 @@ def test_a_refused_log_in(shop):
     shop.is_now(shop.credential, state="paused", message="The password is temporary.")
     shop.is_now(failing_since=NOW - HOUR, failures=9, read_until=NOW - HOUR, next_due=NOW - HOUR)
     [(_, one)] = watching.failing_credentials(NOW)
-    assert one.title == "Cova refuses the log-in" and "The password is temporary." in one.text
+    assert one.title == "Cova does not let us in" and "The password is temporary." in one.text
     assert one.since == NOW - HOUR and one.path.endswith(f"/credentials/{shop.credential.pk}/")
     assert [kind for kind, _ in shop.found()] == ["failing_credential"]  # its streams are late for that reason
 

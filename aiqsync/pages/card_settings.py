@@ -53,6 +53,8 @@ def context(
     open_changes = {c.setting: c for c in SettingChange.objects.filter(connection=link, state__in=OPEN_CHANGE)}
     rows = []
     for setting in standing.card.settings:
+        if setting.name == "frozen" and not standing.in_use:
+            continue  # nothing is asked and nothing told already
         if setting.on == "card":
             rows.append(_row(setting, setting.name, values[setting.name], facts, verdict, typed, problems))
             rows[-1]["change"] = open_changes.get(setting.name)

@@ -28,6 +28,7 @@ class Setting(Field):
     on: str = "card"
     people: str = ""
     asks_before_clearing: bool = False  # people count on it: clearing it is counted and confirmed as well
+    once: bool = False  # it acts once: put away before it has, it does not hold any more
     group: str = "Data"
 
     def read(self, raw: Any) -> Any:
@@ -268,6 +269,7 @@ def points_import(vendor: str) -> Day:
         warning="Set the points accrual start date to the following day, or purchases before it earn twice.",
         interplay="Excludes “Mirror integration loyalty point values?”.",
         people="points_import_on",
+        once=True,
         group="Loyalty",
     )
 

@@ -101,6 +101,23 @@ def proposed_again_while_it_is_confirmed(cut):
     return wrong([second.answer()], refusals=(services.Problems,), state=(change.state, "applying"))
 
 
+def put_away_while_settings_are_saved(cut):
+    """An import that never happened is taken back, and what another tab turned on meanwhile stays."""
+    link = _card(make_account())
+    day, other = "2026-12-24", {"skip_payment_method": True}
+    Connection.unscoped.filter(pk=link.pk).update(settings={"points_import_on": day})
+    change = SettingChange.unscoped.create(
+        account_id=link.account_id, connection=link, setting="points_import_on", before="", after=day,
+        state="stopped", confirmed_at=NOW,
+    )  # fmt: skip
+    second = overlap(
+        inside(link.account, lambda: services.save_settings(connection=link, given=other, now=NOW)),
+        inside(link.account, lambda: services.dismiss(change=change, now=NOW)), cut=cut,
+    )  # fmt: skip
+    link.refresh_from_db()
+    return wrong([second.answer()], settings=(link.settings, {"points_import_on": ""} | other))
+
+
 def a_source_is_erased_in_two_tabs(cut):
     account = make_account()
     origin = Origin.unscoped.create(account=account, platform="cova", identity="1", title="Cova 1")

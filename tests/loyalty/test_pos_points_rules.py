@@ -140,6 +140,15 @@ class TestReading:
         standing = balances.standing(connection_id=till.link.pk)
         assert "the last one took" in standing.words and not standing.reading
 
+    def test_an_import_that_is_put_away_before_its_day_is_promised_no_more(self, till):
+        later = (timezone.localdate() + timedelta(days=9)).isoformat()
+        change = till.work(till.ask(points_import_on=later))
+        services.confirm(change=change, user=till.user, now=timezone.now())
+        assert services.settings_of(till.link.__class__.unscoped.get(pk=till.link.pk))["points_import_on"] == later
+        assert services.halt(change=change, now=timezone.now()) and services.dismiss(change=change, now=timezone.now())
+        till.link.refresh_from_db()
+        assert services.settings_of(till.link)["points_import_on"] == ""
+
     def test_a_balance_that_is_dismissed_is_read_no_further(self, till):
         change = till.ask(mirror_points=True)
         for job in Job.unscoped.filter(account_id=till.account.pk, state__in=jobs.LIVE):

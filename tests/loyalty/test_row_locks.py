@@ -65,6 +65,7 @@ from .row_locks_below import (
     PHONE,
     a_source_is_erased_in_two_tabs,
     proposed_again_while_it_is_confirmed,
+    put_away_while_settings_are_saved,
     two_dispatchers_of_what_is_due,
     two_dispatchers_of_what_was_lost,
     two_dispatchers_of_writes,
@@ -439,6 +440,7 @@ LOCKS = {
     "integrations.card_settings.save_credential_settings": (
         [two_markets_of_one_credential], ["integrations_credential"],
     ),
+    "integrations.card_settings.dismiss": ([put_away_while_settings_are_saved], ["integrations_connection"]),
     "integrations.card_settings._propose": (
         [proposed_again_while_it_is_confirmed], ["integrations_connection", "integrations_settingchange"],
     ),
