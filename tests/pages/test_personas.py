@@ -113,7 +113,9 @@ def test_the_list_costs_the_same_however_long(owner, account, people):
     with CaptureQueriesContext(connection) as asked:
         assert owner.get(LIST).status_code == 200
     assert len(asked) <= 24, [q["sql"][:100] for q in asked]
-    assert not [q for q in asked if "COUNT(*)" in q["sql"] and "LIMIT" not in q["sql"]]
+    # Nothing that grows with the shop is counted; open alerts, which the menu counts, do not.
+    counted = [q for q in asked if "COUNT(*)" in q["sql"] and "LIMIT" not in q["sql"]]
+    assert not [q for q in counted if "accounts_alert" not in q["sql"]]
 
 
 class TestPage:
