@@ -94,12 +94,12 @@ def segments(body: str) -> int:
     return 1 if length <= one else -(-length // many)
 
 
-# Where the shopper is: his favourite store, chosen by hand, else the one he mostly buys in; else the company's zone.
+# Where the shopper is: his favourite store, chosen by hand, else the one he mostly buys in. A store without a zone of
+# its own is in the company's, and so is who has no store.
 _ZONES = """
-SELECT p.id, coalesce(nullif(chosen.timezone, ''), nullif(mostly.timezone, ''), a.timezone)
+SELECT p.id, coalesce(nullif(f.timezone, ''), a.timezone)
 FROM loyalty_persona p JOIN accounts_account a ON a.id = p.account_id
-LEFT JOIN stores_store chosen ON chosen.id = p.favourite_store_id
-LEFT JOIN stores_store mostly ON mostly.id = p.usual_store_id
+LEFT JOIN stores_store f ON f.id = coalesce(p.favourite_store_id, p.usual_store_id)
 WHERE p.account_id = %s AND p.id = ANY(%s)
 """
 

@@ -71,7 +71,7 @@ def shop(db, settings, clock):
         settings.API_RATE_PER_MINUTE = 0
         shop = Shop("cova", sandbox, make_account())
         link = services.connection_of(account_id=shop.account.pk, slug="cova")
-        services.save_settings(connection=link, given={"skip_payment_method": True})
+        services.save_settings(connection=link, given={"skip_payment_method": True}, now=clock())
         shop.connect()
         shop.sync()
         with acting_in(shop.account.pk):

@@ -16,6 +16,7 @@ class Lot:
     kind: str
     sale: int | None = None  # of the entry that opened it
     own: int | None = None  # the sale whose earned points these are, through every move
+    record: int | None = None  # the customer whose mirrored points opened it
     parent: "Lot | None" = None
     astray_after: "Merge | None" = None  # it came by this merge
     expired: int = 0
@@ -74,6 +75,7 @@ class Model:
         self.home: dict[int, int] = {}  # sale -> the persona whose record it is on
         self.boosts: dict[tuple[int, int], tuple[int, int | None, Lot | None]] = {}  # points, sale, lot
         self.mirrored: dict[int, int] = {}
+        self.records: dict[int, int] = {}  # customer -> the sale that is on his record: it goes where that goes
 
     # Reading
 
@@ -248,7 +250,7 @@ class Model:
         points = value - self.mirrored.get(customer, 0)
         self.mirrored[customer] = value
         if points > 0:
-            self.credit(persona, points, None, "mirror")
+            self.credit(persona, points, None, "mirror", record=customer)
         elif points < 0:
             there = min(self.balance(persona), -points)
             if there:
@@ -284,6 +286,9 @@ class Model:
         for lot in going:
             going += [child for child in self.lots if child.parent is lot and child not in going]
         going += [lot for lot in self.of(root) if lot.sale in sales and lot not in going]
+        # What the POS said of the loser's own records came to the root while they were one: it goes along.
+        records = {customer for customer, sale in self.records.items() if self.home[sale] in rows}
+        going += [lot for lot in self.of(root) if lot.record in records and lot not in going]
         self.move(root, merge.loser, going, merge, home=True)
         for row in rows:
             self.into[row] = None if row == merge.loser else merge.loser

@@ -56,6 +56,10 @@ def house():
     CouponCode.unscoped.create(**ids, discount=coupon, code="A")
     make_discount(shop.account, points=20, code_kind="unique")
     shop.redeem(shop.eve, discount=coupon)
+    land_customers(origin, customer("d"))
+    for who in ("c", "d"):
+        key = f"import:{origin.pk}:{the_customer(origin, who).pk}"
+        ledger.adjust(**ids, persona_id=shop.ada.pk, points=Decimal(5), key=key, kind="import", now=NOW)
     line = {**ids, "channel": "sms", "address": PHONE}
     consent.record(**line, act="opt_in", source="form", now=NOW)
     messages.queue(**line, key="m", purpose="notice", body="x", now=NOW)
@@ -121,6 +125,18 @@ PLANTED = {
         {"boost-posted"},
     ),
     "a mirror out of step": ("UPDATE loyalty_mirrorstate SET posted = 7", {"mirror-posted"}),
+    "points of ours in a wallet that is mirrored": (
+        "INSERT INTO loyalty_source (account_id, persona_id, customer_id, matched_by, linked_at)"
+        " SELECT account_id, {eve}, id, 'new', now() FROM integrations_customer WHERE external_id = 'c';"
+        "INSERT INTO loyalty_mirroring (account_id, origin_id, since)"
+        " SELECT account_id, origin_id, now() FROM integrations_customer WHERE external_id = 'c'",
+        {"mirrored-balance"},
+    ),
+    "a customer's balance imported by two origins": (
+        "UPDATE loyalty_entry e SET key = 'import:0:' || substring(o.key from '[0-9]+$') FROM loyalty_entry o"
+        " WHERE e.kind = 'import' AND o.kind = 'import' AND o.id < e.id",
+        {"import-once"},
+    ),
     "collected twice over": ("UPDATE loyalty_shortfall SET collected = collected + 1", {"shortfall-collected"}),
     "a collection that belongs to nobody": (
         "UPDATE loyalty_entry SET key = 'another' WHERE key LIKE 'collect:%'",

@@ -223,10 +223,15 @@ def test_fault_6_6_whatever_brought_them_points_end_by_their_date(kind):
 
 def test_fault_6_7_one_place_of_truth_and_the_rule_that_held_for_each_sale(client):
     """Tax, expiry and who earns are set on one page; each sale says by which of it it was counted."""
-    for card in registry.CARDS.values():
-        for flag in card.settings:
-            text = f"{flag.name} {flag.label} {flag.help}".casefold()
-            assert not any(word in text for word in ("tax dollars", "expire", "earn")), flag.name
+    rules, speaking = {field.name for field in Programme._meta.get_fields()}, set()
+    for flag in (flag for card in registry.CARDS.values() for flag in card.settings):
+        assert flag.name not in rules
+        named, text = f"{flag.name} {flag.label}".casefold(), flag.help.casefold()
+        assert not any(word in named for word in ("tax dollars", "expire", "earn")), flag.name
+        assert not any(word in text for word in ("tax dollars", "expire")), flag.name
+        speaking |= {flag.name} if "earn" in text else set()
+    # Who becomes a member, and whose balances are the POS's: neither says how much is earned, of what or until when.
+    assert speaking == {"enrol_after", "mirror_points"}
     world = World(exclude_tax_from=None)
     world.buy("ada", "before", -9, net=10000)
     world.buy("ada", "after", -2, net=10000)

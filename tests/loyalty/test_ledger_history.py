@@ -71,6 +71,7 @@ class World:
             ).pk
             self.home[sale] = persona
             self.customers.append((customer.pk, persona))
+        self.records = {customer: sale for (customer, _), sale in zip(self.customers, self.sales, strict=True)}
 
 
 class History:
@@ -78,7 +79,7 @@ class History:
         self.world, self.chance = world, random.Random(seed)
         self.account_id = world.account.pk
         self.model = Model(world.people)
-        self.model.home = dict(world.home)
+        self.model.home, self.model.records = dict(world.home), world.records
         self.hour, self.keys = 0, 0
         self.public: dict[Use, object] = {}
         self.merge_rows: dict[MergeModel, int] = {}

@@ -371,8 +371,15 @@ class TestMirror:
             self.say(shop, pos, -1)
 
     def test_a_reward_is_not_redeemed_here_while_the_pos_keeps_the_points(self, shop, pos):
+        """Also of a record that went to somebody else: until the POS's points of it have left her wallet."""
         Mirroring.unscoped.create(account=shop.account, origin=pos, since=NOW)
+        record = Source.unscoped.create(
+            account=shop.account, persona=shop.ada, customer=the_customer(pos, "c"), matched_by="new"
+        )
         self.say(shop, pos, 500)
+        with pytest.raises(ledger.NotAvailable, match="mirror"):
+            shop.redeem()
+        Source.unscoped.filter(pk=record.pk).update(persona=shop.eve)
         with pytest.raises(ledger.NotAvailable, match="mirror"):
             shop.redeem()
         self.say(shop, pos, 0)

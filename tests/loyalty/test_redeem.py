@@ -22,6 +22,7 @@ from loyalty.models import (
     MirrorState,
     Persona,
     Redemption,
+    Source,
 )
 
 from ..factories import make_account, make_discount, make_persona, make_store
@@ -148,6 +149,7 @@ class TestLimits:
     def test_points_of_the_poss_own_programme(self, shop):
         origin = Origin.unscoped.create(account=shop.account, platform="push", identity="push")
         customer = Customer.unscoped.create(account=shop.account, origin=origin, external_id="c")
+        Source.unscoped.create(account=shop.account, persona=shop.ada, customer=customer, matched_by="new")
         state = MirrorState.unscoped.create(
             account=shop.account, customer=customer, persona=shop.ada, posted=0, posts=0, at=NOW
         )

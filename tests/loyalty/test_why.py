@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
-from integrations.models import Connection, Credential, CredentialState, Sale, StreamState
+from integrations.digests import contact_digest
+from integrations.models import Connection, Credential, CredentialState, OutsideMarket, Sale, StreamState
 from loyalty import guard, ingest, ledger, matching, merging, personas, receipts, why
 from loyalty.models import BlockedPhone, Modifier, Persona, Programme, SaleState, Source, SuspectNumber
 from tests.factories import make_account, make_discount, make_user
@@ -87,6 +88,19 @@ def unknown_email(shop: Shop) -> str:
 def unknown_name(shop: Shop) -> str:
     shop.connect()
     return "Zoe Quill"
+
+
+def outside_the_market(shop: Shop) -> str:
+    shop.connect()
+    digest = contact_digest("+16045550199", kind="phone", account_id=shop.account.pk)
+    OutsideMarket.objects.create(origin=shop.origin, external_id="z", state="WA", phone_digest=digest)
+    return "604 555 0199"
+
+
+def outside_the_market_without_a_state(shop: Shop) -> str:
+    digest = contact_digest("zoe@shop.test", kind="email", account_id=shop.account.pk)
+    OutsideMarket.objects.create(origin=shop.origin, external_id="z", email_digest=digest)
+    return "Zoe@shop.test"
 
 
 def one_digit(shop: Shop) -> str:
@@ -171,6 +185,13 @@ def removed_by_receipt(shop: Shop) -> str:
     ada = shop.member()
     term = shop.bought()
     Persona.objects.filter(pk=ada.pk).update(erased_at=NOON)
+    return term
+
+
+def source_erased(shop: Shop) -> str:
+    shop.member()
+    term = shop.bought(sold_at=NOON - DAY)
+    Sale.objects.update(erased_at=NOON)
     return term
 
 
@@ -313,6 +334,10 @@ ANSWERS: list[tuple[Callable[[Shop], str], str, list[str], str]] = [
     (unknown_phone, "unknown", ["Nobody here has this phone", "Customers are read up to", "(Cova)"], "sync"),
     (unknown_email, "unknown", ["Nobody here has this e-mail", "No point of sale is connected."], "sync"),
     (unknown_name, "unknown", ["No receipt, customer or name Zoe Quill is known here."], "sync"),
+    (outside_the_market, "outside_market",
+     ["Cova knows a customer with this phone, who lives in WA: outside the market", "not imported"], "card"),
+    (outside_the_market_without_a_state, "outside_market",
+     ["Cova knows a customer with this e-mail, who has no state there: outside the market"], "card"),
     (one_digit, "unknown", ["one digit over and over"], ""),
     (receipt_not_read, "not_read", ["No receipt and no customer IN4B2K-519 has been read.",
                                     "Sales are read up to 2 Mar, 14:02"],
@@ -335,6 +360,8 @@ ANSWERS: list[tuple[Callable[[Shop], str], str, list[str], str]] = [
     (archived, "archived", ["Ada Moss was archived on 2 Mar 2026", "the wallet works on"], "unarchive"),
     (removed, "removed", ["removed on request"], ""),
     (removed_by_receipt, "removed", ["removed on request"], ""),
+    (source_erased, "source_erased",
+     ["Receipt IN-s of 1 Mar 2026 is of a source whose data was erased on 2 Mar 2026", "points stay"], ""),
     (zero_points, "worth_nothing", ["worth 0 points: $100.00 before tax", "Staff day: no points on $100.00"], ""),
     (only_patients_earn, "rule", ["earned nothing: only medical shoppers earn."], "programme"),
     (only_with_texts, "rule", ["earned nothing: only shoppers who have opted in to texts earn"], "programme"),
