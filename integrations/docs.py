@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from .kit.card import Card, Setting
+from .kit.fields import Field
 from .kit.settings import STANDARD
 
 _WORDS = {
@@ -121,12 +122,17 @@ def _credentials(card: Card) -> list[str]:
         "",
         "On the command line: `manage.py connect "
         f"{card.slug} --account UID "
-        + " ".join(
-            f"--set {f.name}={'env:' + f.name.upper() if f.secret else '...'}" for f in card.credentials if f.required
-        )
-        + " --map-stores auto`.",
+        + " ".join(_given(f) for f in card.credentials if f.required)
+        + " --map-stores auto`."
+        # How a secret is given without standing in the shell's history is said of each, needed always or not.
+        + "".join(f" Where it is needed: `{_given(f)}`." for f in card.credentials if f.secret and not f.required),
         "",
     ]
+
+
+def _given(field: Field) -> str:
+    """A credential's field as the command takes it."""
+    return f"--set {field.name}={'env:' + field.name.upper() if field.secret else '...'}"
 
 
 def _flow(card: Card) -> list[str]:

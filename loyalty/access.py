@@ -24,10 +24,11 @@ _STORE = "(SELECT name FROM stores_store st WHERE st.id = {}) AS store"
 # In the file's order. Each row becomes an object; `rows` are the group's personas.
 _SECTIONS: dict[str, str] = {
     "identity": """SELECT p.contact_id, p.first_name, p.last_name, p.phone, p.phone_raw, p.email, p.birth_date,
-            p.customer_type, p.member_from, r.contact_id AS merged_into, f.name AS favourite_store, p.created_at,
-            p.last_seen_at, p.archived_at, w.balance
+            p.customer_type, p.member_from, r.contact_id AS merged_into, f.name AS favourite_store,
+            u.name AS usual_store, p.created_at, p.last_seen_at, p.archived_at, p.is_test, w.balance
         FROM loyalty_persona p LEFT JOIN loyalty_persona r ON r.id = p.merged_into_id
         LEFT JOIN stores_store f ON f.id = coalesce(p.favourite_store_id, p.usual_store_id)
+        LEFT JOIN stores_store u ON u.id = p.usual_store_id
         LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
         WHERE p.id = ANY(%(rows)s) ORDER BY p.merged_into_id IS NOT NULL, p.id""",
     "known_by": """SELECT kind, value, shared, created_at FROM loyalty_identifier

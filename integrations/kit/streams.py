@@ -114,8 +114,9 @@ class Stream:
 
     @classmethod
     def tells_details(cls) -> bool:
-        """Whether there are any."""
-        return cls.fetch_details.__func__ is not Stream.fetch_details.__func__  # type: ignore[attr-defined]
+        """Whether there are any, whichever way the stream declares its `fetch_details` (class or static method)."""
+        own = getattr(cls.fetch_details, "__func__", cls.fetch_details)
+        return own is not Stream.fetch_details.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def details_reason(cls, record: Any, context: Context) -> str:

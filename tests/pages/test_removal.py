@@ -12,7 +12,7 @@ from aiqsync.accounts.models import AuditLine
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import access, exports, profile
-from loyalty.models import Entry, Persona
+from loyalty.models import ContactAlias, Entry, Persona, SourceHint
 from tests.factories import make_key, make_persona, make_user
 from tests.loyalty.removed import EMAIL, NOON, PHONE, Somebody, everywhere
 
@@ -205,6 +205,9 @@ class TestCopyOfEverything:
         return json.loads(b"".join(answer.streaming_content))
 
     def test_everything_that_is_held_is_in_it(self, client, shop):
+        with acting_in(shop.account.pk):
+            ContactAlias.objects.create(persona=shop.ada, alias="AIQ-77", origin=shop.origin, points=5)
+            SourceHint.objects.create(persona=shop.ada, platform="clover", external_id="D4-told")
         held = self.export(client, shop)
         assert list(held) == access.sections()
         empty = {name for name, rows in held.items() if not rows}
@@ -224,6 +227,8 @@ class TestCopyOfEverything:
             held["investigations"][0]["note"] == "Ada calls" and held["receipts_attached"][0]["note"] == "Ada showed it"
         )
         assert held["rows_of_the_pos_not_taken_over"][0]["row"]["FirstName"] == "Ada"
+        assert [(one["alias"], one["points_there"]) for one in held["aliases"]] == [("AIQ-77", 5)]
+        assert [(one["platform"], one["record"]) for one in held["records_named"]] == [("clover", "D4-told")]
         assert held["redemptions"][0]["state"] == "applied" and held["merges"][0]["value"] == "+16045550177"
 
     def test_each_field_of_the_persona_is_told(self, client, shop):

@@ -156,7 +156,8 @@ def test_only_the_live_base_asks_the_live_token_host():
 def test_the_declaration():
     assert registry.get("cova") is CARD
     assert CARD.secret_names == {"client_secret", "password"}
-    assert [stream.name for stream in CARD.streams] == ["locations", "pricing_groups", "customers", "sales"]
+    assert [stream.name for stream in CARD.streams] == ["locations", "pricing_groups", "customers", "sales", "points"]
+    assert [stream.name for stream in CARD.streams if stream.on_demand] == ["points"]
     assert CARD.stream("sales").after == ("locations", "customers")
     assert CARD.credentials[0].problem("50 12") and not CARD.credentials[0].problem("501200")
     assert all(field.help for field in (*CARD.credentials, *CARD.settings))

@@ -52,6 +52,7 @@ def test_a_plain_sale():
         "receipt": "IN5RQ2-55Z1LX",
         "original_id": "",
         "location_id": "501210",
+        "location_name": "",
         "customer_id": ADA,
         "employee_id": "902111",
         "employee_name": "Kim Vale",
@@ -65,6 +66,7 @@ def test_a_plain_sale():
         "payments": "Cash",
         "discounts": "[]",
         "has_details": False,
+        "own_points": False,
         "currency": "CAD",
         "lines": (PLAIN_LINE,),
         "customer_type": "",
@@ -165,8 +167,14 @@ DETAILS = {
 def test_details(name):
     row, changes = DETAILS[name]
     record = mapping.sale(sample(f"sale__{row}"), CONTEXT)
-    expected = PLAIN_SALE._replace(**changes)._replace(has_details=True, needs_details="")
+    expected = PLAIN_SALE._replace(**changes)._replace(has_details=True, needs_details="", own_points=True)
     assert mapping.sale_details(record, sample(f"sale_details__{name}")) == expected
+
+
+@pytest.mark.parametrize("told", [None, {}, {"PointsEarned": 0}, {"PointsEarned": None, "PointsBalance": 339}, [19]])
+def test_details_without_points_of_the_poss_own_programme(told):
+    record = mapping.sale(sample("sale__blank_payments"), CONTEXT)
+    assert mapping.sale_details(record, {**sample("sale_details__plain"), "Loyalty": told}).own_points is False
 
 
 def test_details_keep_the_discounts_of_the_row():

@@ -269,3 +269,14 @@ def test_what_is_not_a_list(answer):
 def test_hal():
     assert rows_in({"_links": {}, "_embedded": {"self": [1]}}, "People") == [1]
     assert rows_in({"_links": {}, "_embedded": {}}, "People") == []
+
+
+@pytest.mark.parametrize("declared", [staticmethod, classmethod])
+def test_a_stream_tells_details_however_it_declares_them(declared):
+    class Told(People):
+        fetch_details = declared(lambda *given: given[-2])
+
+    class Inherits(Told):
+        pass
+
+    assert (People.tells_details(), Told.tells_details(), Inherits.tells_details()) == (False, True, True)
