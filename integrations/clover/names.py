@@ -36,6 +36,7 @@ class Names:
         self.types: dict[str, str] = {}
         self.items: dict[str, tuple[str, str, Decimal | None]] = {}
         self.lists_customers: bool | None = None  # whether a list of orders shows its customers; None: unknown yet
+        self.orders_probed = 0  # how many orders were asked for singly to learn it, about
         self.read_at = float("-inf")
         self._reading = threading.Lock()
 

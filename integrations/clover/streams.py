@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NESTED = 100  # a nested list holds no more and cannot be paged (reference 2.6)
 _PROBES = 20
+_ALL_OF_FIRST = 200  # orders of a merchant: lists that show no customer until then are those of a shop that names none
 _IDS = 50  # of at most about 100 that a filter should name (reference 2.7)
 # What a merchant's record and properties are read for. Bank numbers stand beside them: nothing else is kept in hand.
 _PROPERTIES = ("timezone", "defaultCurrency", "supportPhone", "trackStock", "updateStock", "vat")
@@ -161,18 +162,23 @@ def _whose(client: "Client", context: Context, rows: list[Any], about: Names) ->
     """Customers of orders whose list leaves them out, one by one.
 
     A notice of 2017 withdrew this expansion from lists, the present reference names it again (2.6). As long as no list
-    has shown a customer, some orders of each page are asked for singly; when one of them has one, all are.
+    has shown a customer, orders are asked for singly: all of the first `_ALL_OF_FIRST`, some of each page afterwards (a
+    shop may never name a customer). When one of them has one, all are. Other lanes learn it as well, at any moment.
     """
     orders_here = [one for one in rows if isinstance(one, dict)]
     if any("customers" in one for one in orders_here):
         about.lists_customers = True
     if about.lists_customers or not orders_here:
         return
-    probes = orders_here if about.lists_customers is False else orders_here[:_PROBES]
-    found = _buyers(client, context, probes)
-    if found and about.lists_customers is None:
-        about.lists_customers = False
-        _buyers(client, context, orders_here[_PROBES:])
+    asked = 0
+    while asked < len(orders_here) and about.lists_customers is not True:
+        if about.lists_customers is None and asked >= _PROBES and about.orders_probed >= _ALL_OF_FIRST:
+            break
+        found = _buyers(client, context, orders_here[asked : asked + _PROBES])
+        asked += _PROBES
+        about.orders_probed += _PROBES
+        if found and about.lists_customers is None:
+            about.lists_customers = False
 
 
 def _buyers(client: "Client", context: Context, some: list[dict[str, Any]]) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from integrations.clover import mapping, orders
+from integrations.clover import mapping, orders, streams
+from integrations.clover.names import Names
 from integrations.kit.errors import BadRow
 from integrations.kit.streams import Context
 
@@ -187,3 +188,39 @@ def test_words_and_goods():
     assert not mapping.product(goods | {"deleted": True}, CONTEXT).active
     level = mapping.stock({"item": {"id": "I"}, "quantity": Decimal("17.5"), "stockCount": 18}, CONTEXT)
     assert (level.external_id, level.quantity) == ("I|M7Q2X9K4B1TZ6", Decimal("17.5"))
+
+
+@pytest.mark.parametrize("learned_at", [1, 20, 21, None])
+def test_whose_orders_when_another_lane_learns_it_meanwhile(learned_at):
+    """A page of 60 whose first 20 name nobody; another lane finds at some call that lists leave customers out."""
+    about, asked = Names("M", tenders=False), []
+
+    class Till:
+        def get_json(self, path, params, service):
+            asked.append(int(path.rsplit("/", 1)[1]))
+            if len(asked) == learned_at:
+                about.lists_customers = False
+            return {"customers": {"elements": [{"id": "C"}]}} if asked[-1] >= 20 else {}
+
+    rows = [{"id": str(n)} for n in range(60)]
+    context = Context(now=datetime(2026, 3, 3, tzinfo=UTC), identity="M")
+    streams._whose(Till(), context, rows, about)
+    assert [int(one["id"]) for one in rows if "customers" in one] == list(range(20, 60))
+    assert asked == list(range(60)) and about.lists_customers is False
+
+
+def test_a_shop_that_names_no_customers_costs_some_calls_a_page():
+    about, asked = Names("M", tenders=False), []
+
+    class Till:
+        def get_json(self, path, params, service):
+            asked.append(path)
+            return {}
+
+    context = Context(now=datetime(2026, 3, 3, tzinfo=UTC), identity="M")
+    costs = []
+    for _ in range(4):
+        before = len(asked)
+        streams._whose(Till(), context, [{"id": str(n)} for n in range(100)], about)
+        costs.append(len(asked) - before)
+    assert costs == [100, 100, 20, 20] and about.lists_customers is None
