@@ -1,6 +1,6 @@
 """What a merchant chose on a card, with its defaults; and what it means for an origin's rows. Reads only."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -33,15 +33,9 @@ class Effective:
     markets: frozenset[str] = frozenset()  # empty: all
     sync_personas: bool = True
     sync_personas_since: datetime | None = None
-    creates: bool = False  # sign-ups are created in the POS
     sync_to_market: bool = False
-    pricing_group: str = ""
-    enrol_after: date | None = None
-    sms_after: date | None = None
-    points_import_on: date | None = None
     mirror: bool = False
     frozen: bool = False
-    connected: bool = False
 
 
 def settings_of(connection: Connection) -> dict[str, Any]:
@@ -84,20 +78,10 @@ def effective(*, origin_id: int) -> Effective:
         # A card without the switch (push, files) always brings edits.
         sync_personas=bool(syncing) or not all(card.serves("sync_personas") for card in served),
         sync_personas_since=min(since, default=None),
-        creates=bool(syncing),
         sync_to_market=any(values.get("sync_to_market") for values in cards),
-        pricing_group=next((g for values in cards if (g := values.get("pricing_group"))), ""),
-        enrol_after=_earliest(values.get("enrol_after") for values in cards),
-        sms_after=_earliest(values.get("sms_optin_after") for values in cards),
-        points_import_on=_earliest(values.get("points_import_on") for values in cards),
         mirror=any(values.get("mirror_points") for values in cards),
         frozen=all(c.frozen_at or c.connection.frozen_at for c in credentials),
-        connected=any(c.state == CredentialState.CONNECTED for c in credentials),
     )
-
-
-def _earliest(days: Iterable[str | None]) -> date | None:
-    return min((date.fromisoformat(day) for day in days if day), default=None)
 
 
 def mirroring(*, account_id: int) -> list[Card]:

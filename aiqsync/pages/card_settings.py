@@ -28,7 +28,7 @@ from integrations.models.cards import OPEN_CHANGE
 from loyalty import changes
 
 from . import switches
-from .integrations import frame
+from .integrations import card_frame
 from .standing import Standing, day, moment, span, standing_of
 
 GROUPS = ("Data", "Personas", "Loyalty")
@@ -317,12 +317,9 @@ def freeze(request: HttpRequest, slug: str, pk: int | None = None) -> HttpRespon
     return render(
         request,
         "aiqsync/integrations/freeze.html",
-        frame(
+        card_frame(
             request,
-            title=standing.card.title,
-            crumbs=((standing.card.title, reverse("admin:card", args=[slug])),),
-            standing=standing,
-            card=standing.card,
+            standing,
             setting=next(s for s in standing.card.settings if s.name == "frozen"),
             what=title,
             as_of=moment(newest[1], now=standing.now, empty="") if newest else "",

@@ -22,7 +22,7 @@ from stores import services as stores
 from stores.models import Store
 
 from . import remapping
-from .integrations import frame
+from .integrations import card_frame, frame
 from .remapping import NEW, NONE
 from .standing import IN_USE, Standing, day, moment, standing_of
 
@@ -204,12 +204,9 @@ def mapping(request: HttpRequest, slug: str) -> HttpResponse:
     return render(
         request,
         "aiqsync/integrations/mapping.html",
-        frame(
+        card_frame(
             request,
-            title=standing.card.title,
-            crumbs=((standing.card.title, reverse("admin:card", args=[slug])),),
-            standing=standing,
-            card=standing.card,
+            standing,
             rows=mapping_rows(places, suggest=True),
             first=standing.first_sync,
         ),
@@ -303,12 +300,9 @@ def disconnect(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return render(
         request,
         "aiqsync/integrations/disconnect.html",
-        frame(
+        card_frame(
             request,
-            title=standing.card.title,
-            crumbs=((standing.card.title, reverse("admin:card", args=[slug])),),
-            standing=standing,
-            card=standing.card,
+            standing,
             credential=found,
             kept=[
                 (title, f"{count:,}" + (" or more" if count == some else ""))

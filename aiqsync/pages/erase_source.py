@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -14,7 +13,7 @@ from integrations import services
 from integrations.models import Credential
 from loyalty import jobs, origin_erasure
 
-from .integrations import frame
+from .integrations import card_frame
 from .standing import standing_of
 
 
@@ -59,12 +58,9 @@ def erase(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     return render(
         request,
         "aiqsync/integrations/erase.html",
-        frame(
+        card_frame(
             request,
-            title=standing.card.title,
-            crumbs=((standing.card.title, reverse("admin:card", args=[slug])),),
-            standing=standing,
-            card=standing.card,
+            standing,
             credential=found,
             origin=origin,
             connected=live,

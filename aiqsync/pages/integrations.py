@@ -24,6 +24,13 @@ def frame(request: HttpRequest, *, title: str, crumbs: tuple[tuple[str, str], ..
     }
 
 
+def card_frame(request: HttpRequest, standing: Standing, **context) -> dict:
+    """The same to a page about one card, with the way back to it."""
+    card = standing.card
+    back = (card.title, reverse("admin:card", args=[card.slug]))
+    return frame(request, title=card.title, crumbs=(back,), standing=standing, card=card, **context)
+
+
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     now = timezone.now()

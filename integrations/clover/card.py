@@ -121,8 +121,7 @@ def connect(client: Client) -> Verified:
     if not _writes(client, identity):
         notes.append(
             "The API token may not write customers: the box “Customers: Write” is not ticked. Everything is read "
-            "without "
-            "it; shoppers who sign up here are not created in Clover."
+            "without it; shoppers who sign up here are not created in Clover."
         )
     return Verified(identity=identity, title=f"Clover {location.name}", locations=(location,), notes=tuple(notes))
 
@@ -163,8 +162,7 @@ def _notes(properties: Mapping[str, Any], zone: str) -> list[str]:
     if properties.get("trackStock") is False:
         notes.append(
             "“Track stock” is off in Clover (Inventory, Setup), so no stock levels come in. Turn it on there, and "
-            "count your "
-            "items."
+            "count your items."
         )
     elif properties.get("updateStock") is False:
         notes.append(
@@ -190,16 +188,13 @@ CARD = Card(
         "For stock, turn on “Track stock” under Inventory, Setup; for several shops, make a token in each merchant.",
         "Enter both values here and press Connect; the merchant counts as the location, so map it to your store.",
         "Ask for the shopper's phone at or before checkout and put the customer on the order: a sale without a "
-        "customer "
-        "earns nothing.",
+        "customer earns nothing.",
         "A reward is given in two steps. First redeem it here, in the staff app or the shopper's wallet; the screen "
-        "says "
-        "what to type.",
+        "says what to type.",
         "Then, on the open order in Clover, add a discount of exactly that amount or percentage, with the reward's "
         "name, and "
         "take the payment. When the order has been read, the redemption is settled by itself; if it has no such "
-        "discount, "
-        "the points come back.",
+        "discount, the points come back.",
     ),
     credentials=(
         Text(
@@ -222,8 +217,7 @@ CARD = Card(
             label="Skip importing payment method",
             help="Do not look up how sales were paid.",
             effect="Clover's list of payment methods is not fetched for sales; their payment method stays unknown. "
-            "Amounts "
-            "are not affected.",
+            "Amounts are not affected.",
         ),
         settings.sync_personas("Clover"),
         settings.sync_market("Clover"),
@@ -251,8 +245,7 @@ CARD = Card(
         "papers": "Clover keeps no numbers of papers.",
         "customer_create": "yes",
         "customer_delete": "Clover names deleted customers without their data: who is deleted there stays here "
-        "until erased "
-        "here.",
+        "until erased here.",
         "sales": "yes",
         "refunds": "yes",
         "payment_method": "yes",

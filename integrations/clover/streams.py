@@ -66,8 +66,7 @@ class Customers(_Clover):
     path = BASE + "/customers"
     if_empty = (
         "If Clover shows customers, the token may not read them: make a new one with every Read box ticked, and "
-        "compare "
-        "the Merchant ID."
+        "compare the Merchant ID."
     )
     # Clover tells no time of change that could be asked for (reference 3.4): new ones by `customerSince`, edits by
     # walking the list again.
@@ -210,8 +209,7 @@ class Stock(_Clover):
     path = BASE + "/item_stocks"
     if_empty = (
         "Turn on “Track stock” in Clover (Inventory, Setup) and count an item: without it Clover keeps no levels, "
-        "and no "
-        "stock comes in."
+        "and no stock comes in."
     )
     # A level has no id that could be asked for; a change of stock does not move its item's time (reference 3.13).
     pages = WholeList(top=500, every=timedelta(seconds=20), cost_s=1.5)

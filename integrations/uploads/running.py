@@ -344,23 +344,21 @@ class _Run:
 
     def _land_locations(self, places: Sequence[LocationRecord]) -> None:
         """Places that were not known; a file of sales does not rename one that is."""
-        named = {one.external_id: one for one in places}
-        if not named:
-            return
-        known = Location.unscoped.filter(origin_id=self.upload.origin_id, external_id__in=list(named))
-        fresh = [named[one] for one in sorted(set(named) - set(known.values_list("external_id", flat=True)))]
-        if fresh:
+        if fresh := self._unknown(Location, places):
             self._arrive("locations", LocationRecord, fresh, [])
 
     def _land_buyers(self, buyers: Sequence[CustomerRecord]) -> None:
         """Shoppers that only the sales name. What a file of customers told of one is not overwritten by a sale."""
-        named = {one.external_id: one for one in buyers}
-        if not named:
-            return
-        known = Customer.unscoped.filter(origin_id=self.upload.origin_id, external_id__in=list(named))
-        fresh = [named[one] for one in sorted(set(named) - set(known.values_list("external_id", flat=True)))]
-        if fresh:
+        if fresh := self._unknown(Customer, buyers):
             self._arrive("customers", CustomerRecord, fresh, [])
+
+    def _unknown(self, model: type[Customer] | type[Location], records: Sequence[Any]) -> list[Any]:
+        """Those that the source has not brought before, each once, by id."""
+        named = {one.external_id: one for one in records}
+        if not named:
+            return []
+        known = model.unscoped.filter(origin_id=self.upload.origin_id, external_id__in=list(named))
+        return [named[one] for one in sorted(set(named) - set(known.values_list("external_id", flat=True)))]
 
     # Rows that could not be read
 

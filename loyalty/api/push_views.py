@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -39,7 +39,7 @@ class _Pushed(TillView):
     kind = ""
     alone = False
 
-    def take(self, request: Request) -> Response:
+    def post(self, request: Request, uid: str) -> Response:
         body = request.data
         if self.alone:
             if not isinstance(body, dict) or not body:
@@ -100,56 +100,43 @@ def _told(one: Any, contacts: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"posID": one.external_id, **told} if kind == "sales" else told
 
 
+def _documented(summary: str):
+    """How a call stands in the schema; the body is the POS's own, so it is any object."""
+    return extend_schema_view(
+        post=extend_schema(summary=summary, tags=["push"], request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
+    )
+
+
+@_documented("Add or update a sale or refund")
 class Sale(_Pushed):
     """Add a sale or refund, or update the one with its `pos_id`. Points are there when the answer is."""
 
     kind, alone = "sales", True
 
-    @extend_schema(summary="Add or update a sale or refund", tags=["push"], request=OpenApiTypes.OBJECT,
-                   responses=OpenApiTypes.OBJECT)  # fmt: skip
-    def post(self, request: Request, uid: str) -> Response:
-        return self.take(request)
 
-
+@_documented("Add or update sales")
 class Sales(_Pushed):
     """The same for at most 1,000; one that cannot be taken is told by its index, the others are taken."""
 
     kind = "sales"
 
-    @extend_schema(summary="Add or update sales", tags=["push"], request=OpenApiTypes.OBJECT,
-                   responses=OpenApiTypes.OBJECT)  # fmt: skip
-    def post(self, request: Request, uid: str) -> Response:
-        return self.take(request)
 
-
+@_documented("Add or update a customer of the POS")
 class Member(_Pushed):
     """Add or update a customer of the POS. What is left out stays; an invalid phone never replaces a good one."""
 
     kind, alone = "customers", True
 
-    @extend_schema(summary="Add or update a customer of the POS", tags=["push"], request=OpenApiTypes.OBJECT,
-                   responses=OpenApiTypes.OBJECT)  # fmt: skip
-    def post(self, request: Request, uid: str) -> Response:
-        return self.take(request)
 
-
+@_documented("Add or update customers of the POS")
 class Members(_Pushed):
     """The same for at most 1,000."""
 
     kind = "customers"
 
-    @extend_schema(summary="Add or update customers of the POS", tags=["push"], request=OpenApiTypes.OBJECT,
-                   responses=OpenApiTypes.OBJECT)  # fmt: skip
-    def post(self, request: Request, uid: str) -> Response:
-        return self.take(request)
 
-
+@_documented("Add or update stock")
 class Inventory(_Pushed):
     """Products and their levels, at most 100 a call. A quantity is what is there now, not what moved."""
 
     kind = "inventory"
-
-    @extend_schema(summary="Add or update stock", tags=["push"], request=OpenApiTypes.OBJECT,
-                   responses=OpenApiTypes.OBJECT)  # fmt: skip
-    def post(self, request: Request, uid: str) -> Response:
-        return self.take(request)
