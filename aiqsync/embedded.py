@@ -192,7 +192,7 @@ class Cluster:
 
     def _start(self) -> None:
         log = self.home / "server.log"
-        give_up = time.monotonic() + 5
+        give_up, recovered = time.monotonic() + 5, time.monotonic() + 120
         while True:
             done = self._run(
                 binary("pg_ctl"),
@@ -208,10 +208,14 @@ class Cluster:
             )
             if done.returncode == 0 or self.answers():
                 return
-            if time.monotonic() > give_up:  # after a kill its old pid may look alive for seconds
+            if time.monotonic() > (recovered if self._runs() else give_up):
+                # After a kill its old pid may look alive for seconds, and replaying what it had written takes longer.
                 tail = log.read_text(errors="replace")[-600:] if log.exists() else ""
                 raise EmbeddedError(f"The embedded PostgreSQL does not start: {done.stdout[-200:]} {tail}")
             time.sleep(0.5)
+
+    def _runs(self) -> bool:
+        return self._run(binary("pg_ctl"), "-D", str(self.data), "status", quiet=True).returncode == 0
 
     def _make_role(self) -> None:
         """The product's own role and database: LOGIN and CREATEDB, nothing above."""

@@ -235,25 +235,31 @@ RULES = (
     ),
     Rule(
         "mirrored-balance",
-        "a balance that is mirrored is what the POS said of its records, and nothing besides",
+        "a member's balance that is mirrored is what the POS said of its records, and nothing besides",
         """SELECT w.account_id, format('persona %s: balance %s, the POS says %s', w.persona_id, w.balance,
                                        m.points) AS what
-           FROM loyalty_wallet w
+           FROM loyalty_wallet w JOIN loyalty_persona h ON h.id = w.persona_id AND h.member_from IS NOT NULL
            JOIN (SELECT coalesce(p.merged_into_id, p.id) AS root, sum(s.posted) AS points
                  FROM loyalty_mirrorstate s JOIN loyalty_persona p ON p.id = s.persona_id
                  JOIN integrations_customer c ON c.id = s.customer_id
                  JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
-                 WHERE EXISTS (SELECT FROM loyalty_source o WHERE o.customer_id = s.customer_id)
+                 JOIN loyalty_source o ON o.customer_id = s.customer_id
+                 JOIN loyalty_persona q ON q.id = o.persona_id
+                 WHERE s.posted <> 0 OR coalesce(q.merged_into_id, q.id) = coalesce(p.merged_into_id, p.id)
                  GROUP BY 1) m ON m.root = w.persona_id
            WHERE NOT w.closed AND w.balance <> m.points""",
     ),
     Rule(
         "import-once",
-        "a customer's balance is imported once",
-        """SELECT account_id, format('customer %s: imported %s times', whose, count(*)) AS what
-           FROM (SELECT account_id, substring(key from '^import:[0-9]+:([0-9]+)$') AS whose FROM loyalty_entry
-                 WHERE kind = 'import') e
-           WHERE whose IS NOT NULL GROUP BY account_id, whose HAVING count(*) > 1""",
+        "who brought his balance from a source that was erased brings none when it is connected again",
+        """SELECT b.account_id, format('persona %s: imported by entry %s and, from the same source, by entry %s',
+                                       b.persona_id, a.id, b.id) AS what
+           FROM loyalty_entry a
+           JOIN integrations_customer was
+             ON a.key = 'import:' || was.origin_id || ':' || was.id AND was.erased_at IS NOT NULL
+           JOIN loyalty_entry b ON b.persona_id = a.persona_id AND b.kind = 'import' AND b.id > a.id
+           JOIN integrations_customer c ON b.key = 'import:' || c.origin_id || ':' || c.id
+           WHERE a.kind = 'import' AND c.origin_id = was.origin_id AND c.erased_at IS NULL""",
     ),
     Rule(
         "shortfall-collected",

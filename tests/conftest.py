@@ -5,13 +5,26 @@ import socket
 
 import pytest
 
+from . import template
+
 
 def pytest_configure(config):
     """The tests' own cluster answers before Django asks for it; whoever started it stops it."""
     from django.conf import settings
 
+    # Slow on purpose where it guards something; here it was a third of the time.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if settings.EMBEDDED and settings.EMBEDDED.ensure():
         atexit.register(settings.EMBEDDED.stop)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix, django_db_blocker):
+    """The test database is a copy of one that is migrated already."""
+    from django.db import connection
+
+    with django_db_blocker.unblock():
+        connection.settings_dict["TEST"]["TEMPLATE"] = template.ensure()
 
 
 @pytest.fixture(autouse=True)

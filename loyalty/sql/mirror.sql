@@ -22,19 +22,23 @@ BEGIN
 END $$;
 
 -- What is posted of the POS's balances for a root, by the records that are mirrored now. Null: for none of them yet.
+-- A record that says nothing here and has gone to another person is not this one's: his other points are his.
 CREATE OR REPLACE FUNCTION loyalty_mirrored_points(p_account bigint, p_root bigint) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_group bigint[];
 BEGIN
     IF NOT EXISTS (SELECT FROM loyalty_mirroring WHERE account_id = p_account AND ended_at IS NULL) THEN
         RETURN NULL;
     END IF;
+    v_group := ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = p_root) || p_root;
     RETURN (
         SELECT sum(m.posted) FROM loyalty_mirrorstate m
         JOIN integrations_customer c ON c.id = m.customer_id
         JOIN loyalty_mirroring g ON g.origin_id = c.origin_id AND g.ended_at IS NULL
-        WHERE m.account_id = p_account
-          AND EXISTS (SELECT FROM loyalty_source s WHERE s.customer_id = m.customer_id)
-          AND m.persona_id = ANY (ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = p_root) || p_root));
+        JOIN loyalty_source s ON s.customer_id = m.customer_id
+        WHERE m.account_id = p_account AND m.persona_id = ANY (v_group)
+          AND (m.posted <> 0 OR s.persona_id = ANY (v_group)));
 END $$;
 
 -- Bring a locked wallet to what is mirrored into it: other points that are there go, points that are missing come. Answers

@@ -161,16 +161,21 @@ BEGIN
         WHERE e.sale_id = ANY (v_sales) AND l.persona_id = v_root AND l.open
         UNION  -- what the POS said of the loser's own records went to the root while they were one
         SELECT l.id FROM loyalty_lot l JOIN loyalty_entry e ON e.id = l.entry_id
-        WHERE l.persona_id = v_root AND l.open AND l.kind IN ('mirror', 'import') AND EXISTS (
-            SELECT FROM loyalty_source src WHERE src.persona_id = ANY (v_rows)
-            AND (e.key LIKE 'mirror:' || src.customer_id || ':%' OR e.key LIKE 'import:%:' || src.customer_id))
+        WHERE l.persona_id = v_root AND l.open AND l.kind IN ('mirror', 'import') AND (EXISTS (
+            SELECT FROM loyalty_source src JOIN integrations_customer c ON c.id = src.customer_id
+            WHERE src.persona_id = ANY (v_rows)
+            AND (e.key LIKE 'mirror:' || c.id || ':%' OR e.key = 'import:' || c.origin_id || ':' || c.id))
+        OR EXISTS (  -- or a file of another programme, which names people by its own ids
+            SELECT FROM loyalty_contactalias a
+            WHERE a.persona_id = ANY (v_rows) AND e.key = 'import:' || a.origin_id || ':' || a.alias))
     ) q;
     v_points := loyalty_move_lots(p_account, v_root, v_merge.loser_id, v_lots, p_merge, 'split:' || p_merge,
                                   '{"why": "split"}', p_now);
+    UPDATE loyalty_mirrorstate SET persona_id = v_merge.loser_id
+    WHERE persona_id IN (SELECT id FROM loyalty_persona WHERE id = v_root OR merged_into_id = v_root)
+      AND customer_id IN (SELECT customer_id FROM loyalty_source WHERE persona_id = ANY (v_rows));
     UPDATE loyalty_persona SET merged_into_id = NULLIF(v_merge.loser_id, id) WHERE id = ANY (v_rows);
     UPDATE loyalty_salestate SET persona_id = v_merge.loser_id WHERE sale_id = ANY (v_sales);
-    UPDATE loyalty_mirrorstate SET persona_id = v_merge.loser_id WHERE persona_id = v_root AND customer_id IN (
-        SELECT customer_id FROM loyalty_source WHERE persona_id = ANY (v_rows));
     UPDATE loyalty_merge SET split_at = p_now, split_points = v_points WHERE id = p_merge;
     RETURN jsonb_build_object('points', v_points, 'created', true);
 END $$;

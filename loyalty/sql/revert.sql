@@ -159,7 +159,9 @@ BEGIN
         IF v_found.state IN ('reverted', 'released') THEN
             PERFORM loyalty_forgive(p_account, v_found.id, v_found.applied_at, p_user, p_note, p_now);
         END IF;
-        PERFORM loyalty_mirror_rest(p_account, v_root, p_now);
+        -- What went on to somebody whose balance is the POS's: that stays the POS's.
+        PERFORM loyalty_mirror_rest(p_account, p.id, p_now) FROM loyalty_persona p
+        WHERE p.id = ANY (v_opened) AND p.merged_into_id IS NULL;
         SELECT coalesce(sum(balance), 0) INTO v_balance FROM loyalty_wallet WHERE persona_id = v_root;
     END IF;
     RETURN jsonb_build_object('redemption', v_found.public_id, 'points', v_points, 'reverted', v_found.reverted_points,

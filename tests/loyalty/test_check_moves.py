@@ -132,10 +132,10 @@ PLANTED = {
         " SELECT account_id, origin_id, now() FROM integrations_customer WHERE external_id = 'c'",
         {"mirrored-balance"},
     ),
-    "a customer's balance imported by two origins": (
-        "UPDATE loyalty_entry e SET key = 'import:0:' || substring(o.key from '[0-9]+$') FROM loyalty_entry o"
-        " WHERE e.kind = 'import' AND o.kind = 'import' AND o.id < e.id",
-        {"import-once"},
+    "a balance imported again after its source was erased": (
+        "UPDATE integrations_customer SET erased_at = now() WHERE id ="
+        " (SELECT min(substring(key from '[0-9]+$')::bigint) FROM loyalty_entry WHERE kind = 'import')",
+        {"import-once", "erased-customer"},
     ),
     "collected twice over": ("UPDATE loyalty_shortfall SET collected = collected + 1", {"shortfall-collected"}),
     "a collection that belongs to nobody": (

@@ -10,7 +10,17 @@ from django.db import transaction
 
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import audits, guard, ingest, ledger, merging, personas
-from loyalty.models import Identifier, Merge, Persona, Programme, Source, SourceMove, SuspectNumber, Wallet
+from loyalty.models import (
+    ContactAlias,
+    Identifier,
+    Merge,
+    Persona,
+    Programme,
+    Source,
+    SourceMove,
+    SuspectNumber,
+    Wallet,
+)
 
 from ..factories import make_account, make_persona, make_store, make_user
 from ..records import customer, land_customers, land_sales, make_origin, sale
@@ -217,6 +227,26 @@ class TestByHand:
         merging.split(account_id=ada.account_id, merge_id=merge.pk, user=None, now=NOW)
         assert (points(ada), points(ben)) == (0, 0)
         assert Persona.unscoped.get(pk=ben.pk).member_from is None and sound(origin) == []
+
+    def test_a_split_takes_what_was_imported_for_those_who_leave_and_nothing_else(self, origin):
+        """Another programme's file names people by ids of its own: one of Ada's is the number of Ben's record here."""
+        arrive(origin, customer("a", phone=X), customer("b", phone=Y))
+        ada, ben = root(origin, "a"), root(origin, "b")
+        enrol(ada)
+        merge = self.merge(ada, ben)
+        theirs = make_origin(ada.account, "file")
+        record = Source.unscoped.get(customer__external_id="b").customer_id
+        for persona, alias in ((ada, str(record)), (ben, "old-ben")):
+            ContactAlias.unscoped.create(
+                account=ada.account, persona=persona, alias=alias, origin=theirs, points=Decimal(0)
+            )
+        for key, worth in ((f"{origin.pk}:{record}", 10), (f"{theirs.pk}:{record}", 7), (f"{theirs.pk}:old-ben", 5)):
+            ledger.adjust(
+                account_id=ada.account_id, persona_id=ada.pk, points=Decimal(worth), key=f"import:{key}", kind="import",
+                now=NOW,
+            )  # fmt: skip
+        merging.split(account_id=ada.account_id, merge_id=merge.pk, user=None, now=NOW)
+        assert (points(ada), points(ben)) == (7, 15) and sound(origin) == []
 
     @pytest.mark.parametrize("pair", ["same", "merged", "elsewhere", "erased"])
     def test_refused_with_a_sentence(self, origin, two, pair):

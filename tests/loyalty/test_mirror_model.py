@@ -92,7 +92,8 @@ class World:
                 merging.merge(account_id=self.account.pk, one_id=one.pk, other_id=other.pk, now=self.tick())
 
     def split(self) -> None:
-        if found := Merge.unscoped.filter(account=self.account, split_at=None).order_by("?").first():
+        if merges := list(Merge.unscoped.filter(account=self.account, split_at=None).order_by("pk")):
+            found = self.chance.choice(merges)
             with acting_in(self.account.pk):
                 merging.split(account_id=self.account.pk, merge_id=found.pk, user=None, now=self.tick())
 
@@ -124,7 +125,8 @@ class World:
     def revert(self) -> None:
         from loyalty.models import Redemption
 
-        if used := Redemption.unscoped.filter(account=self.account, state="applied").order_by("?").first():
+        if applied := list(Redemption.unscoped.filter(account=self.account, state="applied").order_by("pk")):
+            used = self.chance.choice(applied)
             with acting_in(self.account.pk):
                 ledger.revert(
                     account_id=self.account.pk, redemption_public_id=used.public_id, points=None, now=self.tick()
@@ -182,7 +184,7 @@ STEPS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", (0, 1, 2, 3, 109, 119))
 def test_a_mirrored_wallet_is_what_the_pos_said(seed, monkeypatch):
     world = World(seed)
     names = [name for name, weight in STEPS for _ in range(weight)]
