@@ -1,7 +1,7 @@
 """The migrated database that test databases are copied from.
 
 Running the migrations takes longer than any test and makes the same tables every time, so they run once for each state
-of what makes tables; each run and each worker copies the result. Django still migrates its copy and finds nothing to do.
+of what makes tables; each run and each worker copies the result. Django migrates its copy and finds nothing to do.
 """
 
 import fcntl
