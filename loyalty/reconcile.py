@@ -50,8 +50,10 @@ SELECT r.id, s.id, r.root, r.public_id, r.state, r.transaction, r.store_id,
        (SELECT count(*) FROM loyalty_redemption x WHERE x.sale_id = s.id AND x.state = 'settled')
 FROM r
 JOIN loyalty_discount d ON d.id = r.discount_id
-JOIN loyalty_salestate st ON st.persona_id = r.root
-JOIN integrations_sale s ON s.id = st.sale_id AND s.kind = 'sale'
+-- From the redemption to its person's sales, whatever the planner has heard: tables that were empty when it last looked
+-- have one row for it, and every sale of everybody would be held beside every redemption.
+JOIN LATERAL (SELECT sale_id FROM loyalty_salestate WHERE persona_id = r.root OFFSET 0) st ON true
+JOIN LATERAL (SELECT * FROM integrations_sale WHERE id = st.sale_id AND kind = 'sale' OFFSET 0) s ON true
 LEFT JOIN stores_storemapping m ON m.location_id = s.location_id
 WHERE r.channel <> 'web' AND (
     r.sale_id = s.id
