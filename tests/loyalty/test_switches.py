@@ -10,17 +10,20 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import ChangeState, Connection, SettingChange
+from integrations.models import ChangeState, Connection, CustomerBalance, SettingChange
 from loyalty import (
     ask_after,
+    audits,
     bought,
     consent,
     enrol_after,
     erasure,
     guard,
+    imports,
     jobs,
     merging,
     messages,
+    mirror,
     personas,
     profile,
     receipts,
@@ -183,6 +186,47 @@ def test_a_receipt_given_by_hand_counts_as_a_purchase(shop):
             user=shop.user, note="", now=shop.now,
         )  # fmt: skip
     assert shop.points("quy") == 100
+
+
+def _buys(shop):
+    shop.buy("quy", "q1", -1)
+
+
+def _is_known_late(shop):
+    """His purchase waited for its customer, who turns out to be him."""
+    shop.buy("quy2", "q1", -1)
+    shop.meet(customer("quy2", first_name="Quy", phone=PHONES["quy"]))
+
+
+def _shows_a_receipt(shop):
+    shop.arrive(sale("q1", customer_id="", sold_at=shop.day(-1)))
+    with acting_in(shop.account.pk):
+        receipts.attach(
+            account_id=shop.account.pk, sale_id=the_sale(shop.origin, "q1").pk, persona_id=shop.people["quy"].pk,
+            user=shop.user, note="", now=shop.now,
+        )  # fmt: skip
+
+
+def told_by_the_pos(shop, name: str, points: int) -> None:
+    """What the POS said of the shopper as it was read last, and as an import took it over."""
+    of = {"account": shop.account, "origin": shop.origin}
+    CustomerBalance.unscoped.create(**of, external_id=name, points=points)
+    imports.take(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+
+
+@pytest.mark.parametrize("joins", [_buys, _is_known_late, _shows_a_receipt], ids=["sale", "customer", "receipt"])
+@pytest.mark.parametrize("mirrored", [False, True], ids=["imported", "mirrored"])
+def test_who_joins_in_a_page_finds_what_the_pos_said_of_him(shop, joins, mirrored):
+    told_by_the_pos(shop, "quy", 40)
+    shop.put_on("enrol_after", shop.date(-30))
+    if mirrored:
+        mirror.begin(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+    joins(shop)
+    assert shop.persona("quy").is_member and shop.grounds("quy") == ["bought"]
+    assert shop.points("quy") == (40 if mirrored else 140)
+    shop.buy("quy", "q2", -1)
+    assert shop.points("quy") == (40 if mirrored else 240)
+    assert audits.violations(account_id=shop.account.pk) == [] and shop.stale == 0
 
 
 def test_other_origins_do_not_count(shop):
