@@ -24,7 +24,7 @@ from loyalty import (
     mirror,
     programme,
 )
-from loyalty.models import Job, Mirroring, MirrorState, Programme
+from loyalty.models import Job, Mirroring, MirrorState, PointsImport, Programme
 
 from ..integrations.conftest import cova, running_sandbox  # noqa: F401  (fixtures)
 from .pos_till import LINES, SUMMARY, Till, today
@@ -84,10 +84,33 @@ class TestFifo:
             changes.confirm(change=saved.change, user=till.user, now=timezone.now(), anyway=True)
         assert Programme.unscoped.get(account=till.account).engine == "legacy"
 
-    def test_mirror_and_import_exclude_each_other(self, till):
-        till.turn_on(points_import_on=today(till.account))
-        with pytest.raises(services.Problems, match="exclude"):
-            till.ask(mirror_points=True)
+    @pytest.mark.parametrize("first", ["points_import_on", "mirror_points"])
+    def test_mirror_and_import_exclude_each_other(self, till, first):
+        """Whichever holds, the other is refused by its name, asked for alone or with a form that repeats the first."""
+        given = {"points_import_on": today(till.account), "mirror_points": True}
+        off = {"points_import_on": "", "mirror_points": False}
+        (second,) = given.keys() - {first}
+        till.turn_on(**{first: given[first]})
+        for asked in ({second: given[second]}, given):
+            with pytest.raises(services.Problems, match="exclude") as refused:
+                till.ask(**asked)
+            assert list(refused.value.fields) == [second]
+        # What has nothing to do with them is saved all the same, and the two change places in one form.
+        services.save_settings(connection=till.link, given=given | {second: off[second]}, now=timezone.now())
+        assert till.ask(**{first: off[first], second: given[second]}).state == ChangeState.COUNTING
+
+    def test_of_two_that_wait_the_second_word_is_refused(self, till):
+        given = {"points_import_on": today(till.account), "mirror_points": True}
+        with pytest.raises(services.Problems) as refused:
+            till.ask(**given)
+        assert set(refused.value.fields) == set(given)
+        mirror_it = till.work(till.ask(mirror_points=True))
+        take_it = till.work(till.ask(points_import_on=given["points_import_on"]))
+        services.confirm(change=mirror_it, user=till.user, now=timezone.now())
+        with pytest.raises(services.Refused, match="exclude"):
+            services.confirm(change=take_it, user=till.user, now=timezone.now())
+        till.work(mirror_it)
+        assert mirror.is_mirrored(origin_id=till.origin_id) and not PointsImport.unscoped.exists()
 
 
 class TestReading:
