@@ -188,6 +188,23 @@ def test_a_receipt_given_by_hand_counts_as_a_purchase(shop):
     assert shop.points("quy") == 100
 
 
+@pytest.mark.parametrize("mirrored", [False, True], ids=["imported", "mirrored"])
+def test_the_dry_run_has_what_the_pos_said_of_those_who_join(shop, mirrored):
+    told_by_the_pos(shop, "ora", 40)
+    shop.give("ora", 25)
+    if mirrored:
+        mirror.begin(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert Decimal(change.counted["points"]) == (15 if mirrored else 340)
+    gains = {contact: Decimal(row["points"]) for contact, row in change.sample}
+    assert gains[str(shop.people["ora"].contact_id)] == (15 if mirrored else 140)
+    (note,) = [note for note in change.counted["notes"] if "POS" in note]
+    assert ("1 of them gets the balance" if mirrored else "40.00 of the points were imported") in note
+    change = shop.confirm(change)
+    assert Decimal(change.applied["points"]) == Decimal(change.counted["points"])
+    assert shop.points("ora") == (40 if mirrored else 165)
+
+
 def _buys(shop):
     shop.buy("quy", "q1", -1)
 
