@@ -29,7 +29,18 @@ from loyalty import (
     receipts,
     switches,
 )
-from loyalty.models import BlockedPhone, ConsentLine, ConsentState, Enrolment, Entry, Job, Message, Programme, SaleState
+from loyalty.models import (
+    BlockedPhone,
+    ConsentLine,
+    ConsentState,
+    Enrolment,
+    Entry,
+    Job,
+    Message,
+    Programme,
+    SaleState,
+    Source,
+)
 from tests.records import customer, sale, the_sale
 
 from .changing import PHONES as MEMBERS
@@ -471,6 +482,27 @@ def test_sms_optin_after_acts(shop, awake):
     shop.buy("quy", "q2", -1)
     shop.work("ask:")
     assert len(texts()) == 4  # asked within the last day
+
+
+@pytest.mark.parametrize(
+    ("made_by", "agreed", "asked"),
+    [("phone", None, 0), ("created", None, 1), ("created", timedelta(hours=-1), 0), ("created", timedelta(hours=1), 1)],
+    ids=["theirs", "ours", "ours, and we wrote that he may be", "ours, and he agreed to e-mails since"],
+)
+def test_do_not_contact_is_a_no_unless_we_wrote_it(shop, awake, made_by, agreed, asked):
+    """A shopper whom we create in the POS bears the mark until he agrees: he said nothing yet, so he is asked."""
+    mail = "shy@example.test"
+    shop.meet(customer("shy", first_name="Shy", phone="+16045550161", email=mail, do_not_contact=True))
+    made = shop.now - timedelta(days=1)
+    Source.unscoped.filter(customer__external_id="shy").update(matched_by=made_by, linked_at=made)
+    if agreed is not None:
+        consent.record(
+            account_id=shop.account.pk, channel="email", address=mail, act="opt_in", source="staff", now=made + agreed,
+        )  # fmt: skip
+    shop.buy("shy", "shy1", -5)
+    change = shop.counted("sms_optin_after", shop.date(-6))
+    assert change.counted["texts"] == asked
+    assert change.counted["left_out"] == ({} if asked else {"no_contact": 1})
 
 
 def test_who_is_not_asked(shop, awake):
