@@ -109,9 +109,13 @@ def save_settings(
             raise Problems(refused)
         saved = Saved(warned=verdict.warned, offers=verdict.offers)
         declared = {s.name: s for s in card.settings}
-        for name, value in values.items():
-            if value == before[name]:
-                continue
+        asked = {name: value for name, value in values.items() if value != before[name]}
+        dropped = [n for n, v in asked.items() if declared[n].people and not (v or declared[n].asks_before_clearing)]
+        # First of all: this may hold the sources, and a step that applies a change holds them when it comes to the
+        # rows of the change and of its job (docs/decisions/locks.md).
+        for name in dropped:
+            sink().dropped(connection_id=connection.pk, setting=name, now=now)
+        for name, value in asked.items():
             saved.before[name] = before[name]
             if name == "frozen":
                 _set_frozen(connection=connection, credential=None, on=value, now=now)
@@ -123,15 +127,12 @@ def save_settings(
         connection.refresh_from_db(fields=["settings", "since"])  # a change that was put away may have taken one back
         write_settings(connection, {n: v for n, v in saved.changed.items() if n != "frozen"}, now)
         _follow(connection, before, saved, now)
-        dropped = [n for n, v in saved.changed.items() if n != "frozen" and declared[n].people]
         for change in SettingChange.unscoped.filter(
             connection=connection, setting__in=dropped, state__in=OPEN_CHANGE
         ).order_by("id"):
             # Nobody is reached by a setting that does not hold: what runs ends, what stood still cannot be resumed.
             halt(change=change, now=now)
             dismiss(change=change, now=now)
-        for name in dropped:
-            sink().dropped(connection_id=connection.pk, setting=name, now=now)
     return saved
 
 

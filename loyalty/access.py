@@ -73,6 +73,9 @@ _SECTIONS: dict[str, str] = {
     "pos_points": """SELECT o.platform, m.posted AS points, m.at FROM loyalty_mirrorstate m
         JOIN integrations_customer c ON c.id = m.customer_id JOIN integrations_origin o ON o.id = c.origin_id
         WHERE m.persona_id = ANY(%(rows)s) ORDER BY m.id""",
+    "points_waiting": """SELECT o.platform, b.points FROM loyalty_waitingbalance b
+        JOIN loyalty_source s ON s.customer_id = b.customer_id JOIN integrations_origin o ON o.id = b.origin_id
+        WHERE s.persona_id = ANY(%(rows)s) ORDER BY b.id""",
     "still_owed": """SELECT points, netted, collected, state, note, at, closed_at FROM loyalty_shortfall
         WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
     "memberships": f"""SELECT ground, from_date, note, {_STORE.format("e.store_id")}, at FROM loyalty_enrolment e

@@ -19,7 +19,7 @@ from aiqsync.accounts.models import Account, User
 from integrations import services
 from integrations.models import SettingChange
 
-from . import addresses, bought, consent, jobs, messages, switches
+from . import addresses, bought, consent, jobs, messages, outbound, switches
 from .bought import Day
 from .consent import ASK_AGAIN_AFTER, MOST_REQUESTS
 from .jobs import GiveUp, Work
@@ -46,7 +46,8 @@ class Asked:
 
 
 # What speaks against asking a buyer; the first that holds. A phone is somebody's own when it identifies him: one that
-# is shared, of a store, or of one repeated digit identifies nobody.
+# is shared, of a store, or of one repeated digit identifies nobody. A record that we made in the POS bears "do not
+# contact" because we wrote it, unless the shopper had agreed by then to be written to (`outbound`): nobody said no.
 _WHY = f"""
 CASE WHEN NOT ({bought.not_listed()}) THEN 'listed'
      WHEN p.phone = '' OR NOT EXISTS (
@@ -61,7 +62,11 @@ CASE WHEN NOT ({bought.not_listed()}) THEN 'listed'
      WHEN cs.asked_at > %(cutoff)s THEN 'lately'
      WHEN EXISTS (SELECT FROM loyalty_source src JOIN loyalty_persona g ON g.id = src.persona_id
                   JOIN integrations_customer c ON c.id = src.customer_id
-                  WHERE (g.id = p.id OR g.merged_into_id = p.id) AND c.do_not_contact) THEN 'no_contact'
+                  WHERE (g.id = p.id OR g.merged_into_id = p.id) AND c.do_not_contact
+                    AND (src.matched_by <> '{outbound.CREATED}' OR EXISTS (
+                        SELECT FROM loyalty_consentstate m WHERE m.account_id = p.account_id AND m.channel = 'email'
+                          AND m.address = p.email AND m.state = 'in' AND m.since <= src.linked_at)))
+         THEN 'no_contact'
      ELSE 'ask' END
 """
 _FROM = f"""

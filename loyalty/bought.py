@@ -14,7 +14,7 @@ from django.db import connection
 
 from integrations.services import lock_origins
 
-from . import earning
+from . import earning, mirror, rules
 from .models import Ground
 
 
@@ -183,14 +183,25 @@ def how_many(account_id: int, since: Sequence[Day]) -> tuple[int, int]:
 # Within a page
 
 
-def enrol(account_id: int, since: Sequence[Day], *, now: datetime, **which: Any) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Who became a member in a page, and all their sales: the page settles those with its own, then calls `follow`."""
+
+    persona_ids: Sequence[int] = ()
+    sale_ids: Sequence[int] = ()
+
+
+NOBODY = Joined()
+
+
+def enrol(account_id: int, since: Sequence[Day], *, now: datetime, **which: Any) -> Joined:
     """Make members of the buyers among those of a page, and say which of their sales are to be settled with it.
 
     Nothing is settled here: the page makes one call to the ledger, which locks in one order. Raises `LandAgain` when
     another page of the account is open: it may bring a sale that this enrolment would not see, nor it the enrolment.
     """
-    if not to_enrol(account_id, since, **which):
-        return []
+    if not since or not to_enrol(account_id, since, **which):
+        return NOBODY
     lock_origins(account_id=account_id, inside_a_page=True)
     buyers = to_enrol(account_id, since, **which)  # who was enrolled or removed until we had the lock is none of ours
     with connection.cursor() as cursor:
@@ -210,4 +221,14 @@ def enrol(account_id: int, since: Sequence[Day], *, now: datetime, **which: Any)
                 "now": now,
             },
         )
-    return earning.sales_of(account_id, [one.persona_id for one in buyers])
+    ids = [one.persona_id for one in buyers]
+    return Joined(ids, earning.sales_of(account_id, ids))
+
+
+def follow(account_id: int, joined: Joined, *, now: datetime) -> None:
+    """What a POS said of those who joined is theirs now: the balance that waited, or that is mirrored.
+
+    After the page's sales were settled; no other page is open, so nobody waits for these wallets in a circle.
+    """
+    if joined.persona_ids and (current := rules.of(account_id)):
+        mirror.follow(account_id=account_id, persona_ids=joined.persona_ids, current=current, now=now)

@@ -137,6 +137,10 @@ def _removed(account_id: int, origin_id: int, contacts: Sequence[ContactRecord])
     return {one for one, some in bears.items() if some & hits}
 
 
+# Imported before, its row whoever's by now: already. Held: a POS's balance is mirrored into this wallet.
+_FIGURE = {"posted": "lots", "already": "already", "removed": "removed", "mirror": "held"}
+
+
 @dataclass
 class _Taken:
     contact: ContactRecord
@@ -177,30 +181,26 @@ def take(
             ground=Ground.IMPORT, from_date=earn_from or _today(account_id, now), now=now,
             user=User.objects.filter(pk=user_id).first() if user_id else None, note=NOTE,
         )  # fmt: skip
-        ends = expiry.for_posting(account_id=account_id, kind="import", now=now)
+        # A balance here is never below zero: it is listed, nothing is posted.
+        figures["negative"] += sum(one.contact.points < 0 for one in taken)
+        owed = sorted(
+            (one for one in taken if one.contact.points > 0), key=lambda one: (one.root, one.contact.external_id)
+        )
+        came = ledger.import_balances(
+            account_id=account_id, expires_at=expiry.for_posting(account_id=account_id, kind="import", now=now),
+            now=now, user_id=user_id,
+            balances=[
+                ledger.TakenOver(
+                    one.root, one.contact.points, key_of(origin_id, one.contact.external_id),
+                    {"why": "import", "contact": one.contact.external_id},
+                )
+                for one in owed
+            ],
+        )  # fmt: skip
         posted = Decimal(figures["points"])
-        for one in sorted(taken, key=lambda t: (t.root, t.contact.external_id)):
-            if one.contact.points < 0:
-                figures["negative"] += 1  # a balance here is never below zero: it is listed, nothing is posted
-            if one.contact.points <= 0:
-                continue
-            try:
-                entry = ledger.adjust(
-                    account_id=account_id, persona_id=one.root, points=one.contact.points,
-                    key=key_of(origin_id, one.contact.external_id), now=now, kind="import", user_id=user_id,
-                    expires_at=ends, explanation={"why": "import", "contact": one.contact.external_id},
-                )  # fmt: skip
-            except ledger.KeyTaken:  # imported before; the row is somebody else's by now
-                figures["already"] += 1
-                continue
-            except ledger.Removed:
-                figures["removed"] += 1
-                continue
-            except ledger.HeldByPos:
-                figures["held"] += 1  # the POS's balance is mirrored into this wallet: listed, nothing is posted
-                continue
-            figures["lots" if entry.created else "already"] += 1
-            posted += entry.points if entry.created else ZERO
+        for one, outcome in zip(owed, came, strict=True):
+            figures[_FIGURE[outcome]] += 1
+            posted += one.contact.points if outcome == "posted" else ZERO
     return figures | {"points": str(posted)}
 
 

@@ -214,10 +214,12 @@ def count(
     now: datetime,
     into: Counted,
     joining: Mapping[int, date] | None = None,
+    besides: Mapping[int, Decimal] | None = None,
 ) -> None:
     """Add what these rules would make of these personas. Nothing is written.
 
-    `joining`: what enrolling them from that day would post, which brings no gifts of audiences by itself.
+    `joining`: what enrolling them from that day would post, which brings no gifts of audiences by itself. `besides`:
+    points that come or go with that and are no sale's, by persona.
     """
     rewrites_expiry = rewrites_expiry or rules.engine == "legacy"
     lots = expiry.preview(account_id=account_id, persona_ids=persona_ids, rules=rules, now=now)
@@ -255,7 +257,9 @@ def count(
         ]
         by_time = sorted(moves.get(persona_id, ()), key=lambda one: one[:2])
         played = [*(move for _, _, move in by_time), *boosts.get(persona_id, ())]
-        into.add(persona_id, _play(mine, played, lapsed.get(persona_id, {}), now))
+        outcome = _play(mine, played, lapsed.get(persona_id, {}), now)
+        outcome.after += (besides or {}).get(persona_id, Decimal(0))
+        into.add(persona_id, outcome)
     into.trim()
 
 

@@ -11,7 +11,7 @@ from aiqsync.accounts.models import Account
 from integrations.models import SettingChange
 from integrations.services import lock_origins
 
-from . import bought, counting, personas, rules, switches
+from . import bought, counting, mirror, personas, rules, switches
 from .bought import Buyer, Day
 from .counting import Counted
 from .jobs import GiveUp, Work
@@ -47,14 +47,18 @@ class EnrolAfter(Switch):
         # Settled in this very step's figures: the sample's points are those of the largest in all steps so far.
         counted = Counted()
         if found and current:
+            ids = [one.persona_id for one in found]
+            told = mirror.told_of(account_id=work.account_id, persona_ids=ids, current=current, now=work.now)
+            add(work, imported=sum(told.waiting.values(), Decimal(0)), mirrored=len(told.mirrored))
             counting.count(
                 account_id=work.account_id,
-                persona_ids=[one.persona_id for one in found],
+                persona_ids=ids,
                 rules=current,
                 rewrites_expiry=False,
                 now=work.now,
                 into=counted,
                 joining={one.persona_id: one.day for one in found},
+                besides={pk: told.of(pk) for pk in ids},
             )
         gained = counted.after - counted.before + counted.expiring
         add(
@@ -142,6 +146,11 @@ def _notes(work: Work, day: date, current: rules.Rules | None) -> list[str]:
             f"{found['earlier']:,} of them are members by this setting already, from a later day: they earn from the "
             "new day."
         )
+    if imported := Decimal(found.get("imported", "0")):
+        notes.append(f"{imported:,.2f} of the points were imported from the POS and wait for them.")
+    if mirrored := found.get("mirrored"):
+        whose = "1 of them gets the balance" if mirrored == 1 else f"{mirrored:,} of them get the balances"
+        notes.append(f"{whose} that the POS tells, and what was bought earns nothing here: it is mirrored.")
     if lapsing := Decimal(found["lapsing"]):
         notes.append(f"{lapsing:,.2f} of the points are past their expiry already and lapse at once.")
     if found["left_out"]:

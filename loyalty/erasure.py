@@ -190,6 +190,8 @@ _TAKEN_OUT = (
     "DELETE FROM loyalty_sourcemove m USING loyalty_source s WHERE s.id = m.source_id AND s.persona_id = ANY(%(rows)s)",
     """UPDATE loyalty_sourcemove SET value = '' WHERE account_id = %(account)s
        AND (from_persona_id = ANY(%(rows)s) OR to_persona_id = ANY(%(rows)s))""",
+    """DELETE FROM loyalty_waitingbalance b USING loyalty_source s
+       WHERE s.customer_id = b.customer_id AND s.persona_id = ANY(%(rows)s)""",
     "DELETE FROM loyalty_source WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_identifier WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_contactalias WHERE persona_id = ANY(%(rows)s)",

@@ -32,10 +32,11 @@ def customers_landed(*, account_id: int, customer_ids: Sequence[int], now: datet
         )
         waiting, days = _told(cursor.fetchall())
     roots = {"persona_ids": sorted(matched.roots)}
-    joined = bought.enrol(account_id, days.enrol, now=now, **roots) if days.enrol else []
+    joined = bought.enrol(account_id, days.enrol, now=now, **roots)
     before = favourites.owners(account_id=account_id, sale_ids=waiting) if waiting else set()
-    if waiting or joined:
-        earning.settle_sales(account_id=account_id, sale_ids=[*waiting, *joined], now=now)
+    if waiting or joined.sale_ids:
+        earning.settle_sales(account_id=account_id, sale_ids=[*waiting, *joined.sale_ids], now=now)
+    bought.follow(account_id, joined, now=now)
     if waiting:
         _seen(account_id, waiting, before)
         reconcile.meet(account_id=account_id, sale_ids=waiting, now=now)
@@ -60,9 +61,10 @@ def sales_landed(*, account_id: int, sale_ids: Sequence[int], now: datetime) -> 
         )
         originals, days = _told(cursor.fetchall())
     # Before anything is settled: the ledger is called once, for the page and for what its new members bought before.
-    joined = bought.enrol(account_id, days.enrol, now=now, sale_ids=sale_ids) if days.enrol and sale_ids else []
+    joined = bought.enrol(account_id, days.enrol, now=now, sale_ids=sale_ids) if sale_ids else bought.NOBODY
     before = favourites.owners(account_id=account_id, sale_ids=sale_ids)
-    earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals, *joined], now=now)
+    earning.settle_sales(account_id=account_id, sale_ids=[*sale_ids, *originals, *joined.sale_ids], now=now)
+    bought.follow(account_id, joined, now=now)
     _seen(account_id, sale_ids, before)
     reconcile.meet(account_id=account_id, sale_ids=[*sale_ids, *originals], now=now)
     if days.ask and sale_ids:

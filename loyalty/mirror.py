@@ -6,7 +6,9 @@ by hand are refused. A state, not an event: every verb here brings wallets to wh
 under the locks of the account's origins, and writes nothing where that is there already.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,13 +19,13 @@ from integrations.models import Origin
 
 from . import imports, ledger
 from .ledger import Overridden
-from .models import Mirroring, Persona, Programme
+from .models import Mirroring, Persona, Programme, Wallet
 from .rules import Rules
 
 WALLETS_A_CALL = 500
 
 # A record that was merged away in the POS, or removed here, has nothing any more: its points are its survivor's.
-_BALANCES = """
+_OF_RECORDS = """
 SELECT r.id, c.id, CASE WHEN c.merged_into <> '' OR c.erased_at IS NOT NULL THEN 0 ELSE greatest(b.points, 0) END
 FROM loyalty_persona r
 JOIN loyalty_persona g ON g.id = r.id OR g.merged_into_id = r.id
@@ -31,8 +33,11 @@ JOIN loyalty_source s ON s.persona_id = g.id
 JOIN integrations_customer c ON c.id = s.customer_id
 JOIN loyalty_mirroring m ON m.origin_id = c.origin_id AND m.ended_at IS NULL
 JOIN integrations_customerbalance b ON b.origin_id = c.origin_id AND b.external_id = c.external_id
-WHERE r.account_id = %(account)s AND r.member_from IS NOT NULL AND r.erased_at IS NULL AND r.merged_into_id IS NULL
+WHERE r.account_id = %(account)s AND r.erased_at IS NULL AND r.merged_into_id IS NULL
   AND r.id IN (SELECT coalesce(x.merged_into_id, x.id) FROM loyalty_persona x WHERE x.id = ANY(%(ids)s))
+"""
+_BALANCES = f"""
+{_OF_RECORDS} AND r.member_from IS NOT NULL
 UNION ALL  -- a record that went to somebody who is no member: its points are nobody's until he joins
 SELECT o.id, t.customer_id, 0 FROM loyalty_mirrorstate t
 JOIN loyalty_persona h ON h.id = t.persona_id JOIN loyalty_persona o ON o.id = coalesce(h.merged_into_id, h.id)
@@ -61,6 +66,43 @@ def follow(*, account_id: int, persona_ids: Sequence[int], current: Rules, now: 
     """Somebody became a member, or a record changed hands: what the POS said of it follows. Returns lines posted."""
     posted = settle(account_id=account_id, persona_ids=persona_ids, now=now).entries if current.mirrored else 0
     return posted + imports.pay_waiting(account_id=account_id, persona_ids=persona_ids, rules=current, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What `follow` would post if these were members, by person: what waits, and what mirroring would change."""
+
+    waiting: dict[int, Decimal]
+    mirrored: dict[int, Decimal]
+
+    def of(self, persona_id: int) -> Decimal:
+        return self.waiting.get(persona_id, Decimal(0)) + self.mirrored.get(persona_id, Decimal(0))
+
+
+def told_of(*, account_id: int, persona_ids: Sequence[int], current: Rules, now: datetime) -> Told:
+    """Of roots who are about to join. Nothing is posted."""
+    waiting: dict[int, Decimal] = defaultdict(Decimal)
+    mirrored: dict[int, Decimal] = defaultdict(Decimal)
+    theirs: set[int] = set()
+    if current.mirrored:
+        with connection.cursor() as cursor:
+            cursor.execute(_OF_RECORDS, {"account": account_id, "ids": list(persona_ids)})
+            for root, _, points in cursor.fetchall():
+                mirrored[root] += points
+            cursor.execute(
+                """SELECT r.id FROM unnest(%s::bigint[]) r (id) WHERE loyalty_is_mirrored(
+                       %s, ARRAY(SELECT id FROM loyalty_persona WHERE merged_into_id = r.id) || r.id)""",
+                [list(persona_ids), account_id],
+            )
+            theirs = {row[0] for row in cursor.fetchall()}
+        there = Wallet.unscoped.filter(account_id=account_id, persona_id__in=list(mirrored))
+        for root, points in there.annotate(left=ledger.spendable(now)).values_list("persona_id", "left"):
+            mirrored[root] -= points
+    if current.imports:
+        for one in imports.waiting(account_id=account_id, persona_ids=persona_ids):
+            if not one.done and one.persona_id not in theirs:
+                waiting[one.persona_id] += one.points
+    return Told(waiting, mirrored)
 
 
 def balances_landed(*, account_id: int, origin_id: int, balance_ids: Sequence[int], now: datetime) -> Overridden:

@@ -238,6 +238,7 @@ def _forget(work: jobs.Work, origin: int, customer_ids: list[int]) -> None:
             asked,
         )
         cursor.execute("DELETE FROM loyalty_source WHERE customer_id = ANY(%(ids)s)", asked)
+        cursor.execute("DELETE FROM loyalty_waitingbalance WHERE customer_id = ANY(%(ids)s)", asked)
         cursor.execute(
             f"""SELECT g.id FROM unnest(%(roots)s::bigint[]) r (root)
                 JOIN loyalty_persona g ON g.id = r.root OR g.merged_into_id = r.root

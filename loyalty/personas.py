@@ -18,6 +18,7 @@ from integrations.services import e164, email_of, is_placeholder, lock_origins
 
 from . import outbound
 from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
+from .people import contact_of, spellings
 
 SLICE = 500  # personas enrolled in one transaction
 _TRIES = 5
@@ -63,20 +64,40 @@ _BY_SHARED_PHONE = """
 SELECT coalesce(p.merged_into_id, p.id) AS id, 3 AS rank, p.last_seen_at AS seen
 FROM loyalty_persona p WHERE p.account_id = %(account)s AND p.phone = %(phone)s
 """
+# Ours first: another service's ids may look like them.
+_BY_CONTACT = """
+SELECT coalesce(p.merged_into_id, p.id) AS id, 4 AS rank, NULL::timestamptz AS seen
+FROM loyalty_persona p WHERE p.account_id = %(account)s AND p.contact_id = %(ours)s AND p.erased_at IS NULL
+"""
+_BY_ALIAS = """
+SELECT coalesce(p.merged_into_id, p.id) AS id, 5 AS rank, NULL::timestamptz AS seen
+FROM loyalty_contactalias a JOIN loyalty_persona p ON p.id = a.persona_id
+WHERE a.account_id = %(account)s AND a.alias = ANY(%(aliases)s) AND p.erased_at IS NULL
+"""
 _FIRST = "SELECT id FROM ({}) found ORDER BY rank, seen DESC NULLS LAST, id DESC LIMIT 1"
 
 
-def find_id(*, account_id: int, phone: str = "", email: str = "") -> int | None:
-    """The persona of a phone (E.164), else of an e-mail (lower case), merges followed. One statement, or none."""
+def find_id(*, account_id: int, phone: str = "", email: str = "", contact: str = "") -> int | None:
+    """The persona of a phone (E.164), else of an e-mail (lower case), else of a contact id. One statement, or none.
+
+    A contact id is ours, or the one another loyalty service used before. Merges are followed: the root answers.
+    """
     branches = [_BY_EMAIL] if email else []
     if phone:
         branches += [_BY_PHONE, _BY_SHARED_PHONE]
+    ours = contact_of(contact)
+    if contact:
+        branches += [_BY_CONTACT, _BY_ALIAS] if ours else [_BY_ALIAS]
     if not branches:
         return None
     with connection.cursor() as cursor:
         cursor.execute(
-            _FIRST.format(" UNION ALL ".join(branches)), {"account": account_id, "phone": phone, "email": email}
-        )
+            _FIRST.format(" UNION ALL ".join(branches)),
+            {
+                "account": account_id, "phone": phone, "email": email, "ours": ours,
+                "aliases": spellings(contact) if contact else [],
+            },
+        )  # fmt: skip
         row = cursor.fetchone()
     return row[0] if row else None
 
@@ -87,17 +108,22 @@ def find(*, account_id: int, phone: str = "", email: str = "", contact_id: UUID 
     An id that was merged away answers with its survivor.
     Somebody who was removed on request is nobody.
     """
-    people = Persona.objects.filter(account_id=account_id)
-    if contact_id is not None:
-        ours = contact_id if isinstance(contact_id, UUID) else _as_uuid(contact_id)
-        living = people.select_related("merged_into").filter(erased_at=None)
-        persona = living.filter(contact_id=ours).first() if ours else None
-        if persona is None and contact_id:
-            # Another service's ids may look like ours: an alias is asked for when nobody bears the id itself.
-            persona = living.filter(aliases__alias=str(contact_id)[:100], aliases__account_id=account_id).first()
-        return persona.merged_into or persona if persona else None
-    found = find_id(account_id=account_id, phone=phone, email=email)
-    return people.get(pk=found) if found else None
+    said = {"phone": phone, "email": email} if contact_id is None else {"contact": str(contact_id)}
+    found = find_id(account_id=account_id, **said)
+    return Persona.objects.get(account_id=account_id, pk=found) if found else None
+
+
+def asked_by(said: str, *, region: str) -> dict[str, str]:
+    """What a caller means by a text, for `find_id`: an e-mail, a phone, or else a contact id.
+
+    What is a phone is never an id: who types a new shopper's number must not see somebody's wallet.
+    """
+    if "@" in said:
+        return {"email": email_of(said)}
+    phone = "" if contact_of(said) else phone_of(said, region)
+    if phone:
+        return {"phone": phone}
+    return {"contact": said.strip()[:100] if said.isprintable() else ""}
 
 
 def contacts_of_customers(*, account_id: int, origin_id: int, external_ids: Collection[str]) -> dict[str, UUID]:
@@ -113,13 +139,6 @@ def contacts_of_customers(*, account_id: int, origin_id: int, external_ids: Coll
             [account_id, origin_id, sorted(external_ids)],
         )
         return dict(cursor.fetchall())
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def sign_up(

@@ -49,8 +49,9 @@ def attach(*, account_id: int, sale_id: int, persona_id: int, user: User | None,
             )
             # A purchase like any other: the day on a card may make a member of its owner.
             days = bought.days_of(account_id)
-            joined = bought.enrol(account_id, days.enrol, now=now, persona_ids=[root.pk]) if days.enrol else []
-            earning.settle_sales(account_id=account_id, sale_ids=[sale_id, *joined], now=now)
+            joined = bought.enrol(account_id, days.enrol, now=now, persona_ids=[root.pk])
+            earning.settle_sales(account_id=account_id, sale_ids=[sale_id, *joined.sale_ids], now=now)
+            bought.follow(account_id, joined, now=now)
             _seen(root, sale)
             favourites.follow(account_id=account_id, persona_ids=[root.pk])
             reconcile.meet(account_id=account_id, sale_ids=[sale_id], now=now)

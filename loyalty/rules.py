@@ -73,7 +73,7 @@ class Rules:
     gifts: tuple[Mod, ...] = ()  # boosts given for being in an audience
     zones: dict[int, ZoneInfo] = field(default_factory=dict)  # by store
     mirrored: bool = False  # some origin's balances are the POS's, or were once: its sales do not earn
-    imports: bool = False  # balances were taken over, and may wait for somebody to become a member
+    imports: bool = False  # balances that were taken over wait for somebody to become a member
 
     @property
     def needs_lines(self) -> bool:
@@ -104,7 +104,7 @@ SELECT p.enabled, p.points_per_100, p.accrual_start, p.exclude_tax, p.rounding, 
         WHERE m.account_id = a.id AND m.active AND m.archived_at IS NULL),
        (SELECT json_object_agg(id, timezone)::text FROM stores_store WHERE account_id = a.id AND timezone <> ''),
        EXISTS (SELECT FROM loyalty_mirroring WHERE account_id = a.id),
-       EXISTS (SELECT FROM loyalty_pointsimport WHERE account_id = a.id)
+       EXISTS (SELECT FROM loyalty_waitingbalance WHERE account_id = a.id)
 FROM accounts_account a JOIN loyalty_programme p ON p.account_id = a.id WHERE a.id = %s
 """
 

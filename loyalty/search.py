@@ -19,6 +19,7 @@ from integrations.services import e164, email_of
 
 from .models import Persona
 from .models.people import ACCENTED, PLAIN
+from .people import contact_of, spellings
 
 LONGEST = 200
 MOST = 500  # a number shared by more people is looked at in the list of suspect numbers
@@ -37,7 +38,7 @@ WHY_MERGED = {
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A persona's row that bears the term. `by`: contact, phone, email, name, record, sale."""
+    """A persona's row that bears the term. `by`: contact, alias, phone, email, name, record, sale."""
 
     by: str
     persona_id: int | None  # None: a sale that is nobody's
@@ -152,15 +153,11 @@ def by_name(term: str, *, of: str = "") -> Q | None:
     return found
 
 
-def contact_of(term: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(term)
-    except ValueError:
-        return None
-
-
 _CONTACT = """SELECT p.id, 'contact' AS by, NULL::bigint AS sale FROM loyalty_persona p
               WHERE p.account_id = %(account)s AND p.contact_id = %(contact)s"""
+# What another loyalty service called somebody is a contact id as well.
+_ALIAS = """SELECT a.persona_id AS id, 'alias' AS by, NULL::bigint AS sale FROM loyalty_contactalias a
+            WHERE a.account_id = %(account)s AND a.alias = ANY(%(aliases)s)"""
 _NAMED = """SELECT p.id, 'name' AS by, NULL::bigint AS sale FROM loyalty_persona p
             WHERE p.account_id = %(account)s AND p.id = ANY(%(ids)s)"""
 _IDENTIFIER = """SELECT i.persona_id AS id, '{0}' AS by, NULL::bigint AS sale FROM loyalty_identifier i
@@ -194,12 +191,13 @@ def _look(
     account_id: int, *, contact: uuid.UUID | None = None, phone="", email="", number="", ids: Sequence[int] = ()
 ) -> list[Hit]:
     """Only the branches that are asked for are sent: each is one look into one index."""
-    asked = {"account": account_id, "contact": contact, "phone": phone, "email": email, "number": number, "ids": ids}
+    asked = {"account": account_id, "contact": contact, "phone": phone, "email": email, "number": number, "ids": ids,
+             "aliases": spellings(number)}  # fmt: skip
     branches = [_CONTACT] if contact else []
     branches += [_NAMED] if ids else []
     branches += [_IDENTIFIER.format(kind) for kind in ("phone", "email") if asked[kind]]
     if number:
-        branches += [_RECORD, _SALE]
+        branches += [_ALIAS, _RECORD, _SALE]
     with connection.cursor() as cursor:
         cursor.execute(_HITS.format(" UNION ".join(branches)), asked)
         return [Hit(*row) for row in cursor.fetchall()]

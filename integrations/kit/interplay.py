@@ -48,18 +48,21 @@ def judge(before: Mapping[str, Any], after: Mapping[str, Any], facts: Facts, car
 def _mirror_and_import(
     before: Mapping[str, Any], after: Mapping[str, Any], changed: set[str], facts: Facts, card: Card, verdict: Verdict
 ) -> None:
-    if after.get("mirror_points"):
-        if facts.engine == "fifo":
-            verdict.refused["mirror_points"] = (
-                "Mirroring does not go with the FIFO expiration of your programme: the lots would contradict "
-                f"{card.title}'s balances. Choose the legacy engine under Settings > Loyalty first."
-            )
-        elif after.get("points_import_on"):
-            verdict.refused["mirror_points"] = (
-                "Mirroring and importing exclude each other: clear “Loyalty points imported on” first."
-            )
     day = after.get("points_import_on")
-    if not day:
+    if after.get("mirror_points") and day:
+        # Said of whichever is asked for: a form may bring one of the two alone.
+        for name, first in (
+            ("mirror_points", "clear “Loyalty points imported on” first."),
+            ("points_import_on", "turn off “Mirror integration loyalty point values?” first."),
+        ):
+            if name in changed:
+                verdict.refused[name] = f"Mirroring and importing exclude each other: {first}"
+    if after.get("mirror_points") and facts.engine == "fifo":
+        verdict.refused["mirror_points"] = (
+            "Mirroring does not go with the FIFO expiration of your programme: the lots would contradict "
+            f"{card.title}'s balances. Choose the legacy engine under Settings > Loyalty first."
+        )
+    if not day or "points_import_on" in verdict.refused:
         return
     on = date.fromisoformat(day)
     if "points_import_on" in changed and on < facts.today and not facts.as_of_now:

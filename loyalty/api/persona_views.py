@@ -6,7 +6,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aiqsync.accounts.models import Scope
-from integrations.services import email_of
 from loyalty import consent, personas
 from loyalty.models import ConsentAct, ConsentChannel, ConsentNow, ConsentSource, Ground, Persona
 
@@ -61,15 +60,15 @@ class Loyalty(TillView):
 
 
 class LoyaltyLookup(TillView):
-    """Is this phone or e-mail a member? POST too: a client calls it so (reference: 5.3)."""
+    """Is this phone, e-mail or contact id a member's? POST too: a client calls it so (reference: 5.3)."""
 
     @extend_schema(summary="Is this phone or e-mail a member?", tags=["contacts"], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, pii: str) -> Response:
         persona = _contact(self.caller, pii)
-        asked = email_of(pii) if "@" in pii else personas.phone_of(pii, self.caller.region)
+        asked = personas.asked_by(pii, region=self.caller.region)
         # Consent belongs to the address: the one that was asked for, else the one the persona bears.
-        sms = (ConsentChannel.SMS.value, persona.phone if "@" in pii else asked)
-        email = (ConsentChannel.EMAIL.value, asked if "@" in pii else persona.email)
+        sms = (ConsentChannel.SMS.value, asked.get("phone") or persona.phone)
+        email = (ConsentChannel.EMAIL.value, asked.get("email") or persona.email)
         held = consent.states_of(account_id=self.caller.account_id, addresses=[sms, email])
         return answer(
             {
@@ -99,12 +98,8 @@ class LookupEmail(TillView):
 
 
 def _contact(caller: Caller, pii: str) -> Persona:
-    by_email = "@" in pii
-    persona = personas.find(
-        account_id=caller.account_id,
-        phone="" if by_email else personas.phone_of(pii, caller.region),
-        email=email_of(pii) if by_email else "",
-    )
-    if persona is None:
+    """By phone, by e-mail, or by contact id: ours, or the one another loyalty service used before."""
+    found = personas.find_id(account_id=caller.account_id, **personas.asked_by(pii, region=caller.region))
+    if found is None:
         raise NotThere(UNKNOWN)
-    return persona
+    return Persona.objects.get(account_id=caller.account_id, pk=found)

@@ -20,7 +20,7 @@ UNKNOWN = "Contact not found"
 
 
 class WalletBody(TillView):
-    """POST: by phone, e-mail, or both (the phone first)."""
+    """POST: by phone, e-mail, or both (the phone first), or by contact id."""
 
     @extend_schema(
         summary="Points and discounts by phone or e-mail",
@@ -33,24 +33,25 @@ class WalletBody(TillView):
         body = Body(request)
         phone = body.text("phone", "mobilePhone")
         email = body.text("email", longest=254)
-        if not phone and not email:
+        contact = body.text("contactID", longest=100)
+        if not phone and not email and not contact:
             raise Refused("phone: a phone or an email is needed.")
-        return _wallet(request, self.caller, phone, email)
+        return _wallet(request, self.caller, phone, email, contact)
 
 
 class WalletByPhone(TillView):
     @extend_schema(summary="Points and discounts by phone", tags=["wallet"], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, phone: str) -> Response:
-        return _wallet(request, self.caller, phone, "")
+        return _wallet(request, self.caller, phone)
 
 
-def _wallet(request: Request, caller: Caller, phone: str, email: str) -> Response:
+def _wallet(request: Request, caller: Caller, phone: str, email: str = "", contact: str = "") -> Response:
+    """`phone` may be a contact id: ours, or the one another loyalty service used before."""
     now = timezone.now()
-    persona_id = personas.find_id(
-        account_id=caller.account_id,
-        phone=personas.phone_of(phone, caller.region),
-        email=email_of(email),
-    )
+    asked = personas.asked_by(phone, region=caller.region) if phone else {}
+    asked |= {"email": email_of(email)} if email else {}
+    asked |= {"contact": contact} if contact else {}
+    persona_id = personas.find_id(account_id=caller.account_id, **asked)
     if persona_id is None:
         raise NotThere(UNKNOWN)
     try:

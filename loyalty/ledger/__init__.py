@@ -23,7 +23,7 @@ from .moves import (
     split,
     waive,
 )
-from .postings import Posted, adjust, expire_due
+from .postings import Posted, TakenOver, adjust, expire_due, import_balances
 from .reading import next_n, next_to_expire, spendable, spendable_points
 from .redemptions import (
     AlreadyUsed,
@@ -46,7 +46,7 @@ __all__ = [
     "SALES_A_CALL", "AlreadyUsed", "BoostTarget", "CannotMerge", "Closed", "Closure", "HeldByPos", "KeyTaken",
     "Mirrored", "Moved", "NotAvailable", "NotEnoughPoints", "NothingToCollect", "NothingToRevert",
     "OneDiscountPerOrder", "Overridden", "Posted", "Redeemed", "Removed", "Reverted", "SaleTarget", "Settled",
-    "UnknownRedemption", "adjust", "collect", "erase", "expire_due", "merge", "mirror", "mirror_wallets", "next_n",
-    "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again", "settle_redemption",
-    "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
+    "TakenOver", "UnknownRedemption", "adjust", "collect", "erase", "expire_due", "import_balances", "merge", "mirror",
+    "mirror_wallets", "next_n", "next_to_expire", "redeem", "reexpire", "revert", "revert_line", "settle_again",
+    "settle_redemption", "settle_sales", "shares_of", "spendable", "spendable_points", "split", "waive",
 ]  # fmt: skip

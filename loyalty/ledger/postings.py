@@ -1,5 +1,6 @@
 """Points by hand, by import, by boost or mirror; and the sweep of what has expired."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -71,6 +72,46 @@ def adjust(
         points=as_points(answer["points"]),
         balance=as_points(answer["balance"]),
         created=answer["created"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A balance from elsewhere that becomes points here, once for its key."""
+
+    persona_id: int
+    points: Decimal  # above 0
+    key: str
+    explanation: dict[str, Any]
+
+
+def import_balances(
+    *,
+    account_id: int,
+    balances: Sequence[TakenOver],
+    expires_at: datetime | None,
+    now: datetime,
+    user_id: int | None = None,
+) -> list[str]:
+    """Post these, each key once here and once at all, in one statement however many there are.
+
+    Answers what became of each, in the same order: `posted`, `already`, `removed` (on request) or `mirror` (the wallet
+    shows what a POS says).
+    """
+    if not balances:
+        return []
+    if any(one.points <= 0 for one in balances):
+        raise ValueError("a balance that is taken over is above 0")
+    return call(
+        "loyalty_import(%s, %s::bigint[], %s::numeric[], %s::text[], %s::text[], %s, %s, %s)::text",
+        account_id,
+        [one.persona_id for one in balances],
+        [exact(one.points) for one in balances],
+        [one.key for one in balances],
+        [as_json(one.explanation) for one in balances],
+        expires_at,
+        user_id,
+        now,
     )
 
 

@@ -49,6 +49,7 @@ from .points import (
     Seal,
     Shortfall,
     ShortfallState,
+    WaitingBalance,
     Wallet,
 )
 from .programme import (
@@ -161,6 +162,7 @@ __all__ = [
     "SourceStart",
     "SpentOnRefund",
     "SuspectNumber",
+    "WaitingBalance",
     "Wallet",
     "points_field",
 ]

@@ -297,7 +297,8 @@ class Investigation(TenantModel):
 class ContactAlias(TenantModel):
     """What another loyalty service called a persona, and the balance that its export told.
 
-    The id is accepted wherever a contact id is. It stays with the row it came with when that one is merged.
+    The id is accepted wherever a contact id is: by search, by the API's look-ups and wallets. It stays with the row it
+    came with when that one is merged.
     """
 
     persona = TenantKey(Persona, on_delete=models.CASCADE, related_name="aliases")

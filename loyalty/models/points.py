@@ -269,13 +269,30 @@ class Mirroring(TenantModel):
 
 
 class PointsImport(TenantModel):
-    """The balances of an origin's shoppers were taken over as they stood. Who is no member yet finds his waiting."""
+    """The balances of an origin's shoppers were taken over as they stood. What is not posted yet: `WaitingBalance`."""
 
     origin = TenantKey(Origin, related_name="points_imports")
     taken_at = models.DateTimeField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["origin"], name="points_import_once")]
+
+
+class WaitingBalance(TenantModel):
+    """A balance that was taken over and is not posted yet: as it stood then, whatever the POS says of it later.
+
+    Goes when it is posted. A record whose points are nobody's yet keeps it until its person becomes a member.
+    """
+
+    origin = TenantKey(Origin, related_name="waiting_balances")
+    customer = TenantKey(Customer, db_index=False, related_name="waiting_balances")
+    points = points_field()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["customer"], name="waiting_balance_once"),
+            models.CheckConstraint(condition=Q(points__gt=0), name="waiting_balance_points"),
+        ]
 
 
 class Seal(TenantModel):

@@ -10,7 +10,19 @@ from pathlib import Path
 from django.db import migrations
 
 FOLDER = Path(__file__).parent
-LEDGER = ("wallet", "mirror", "adjust", "moves", "redeem", "revert", "settle_sales", "expire_due", "reexpire", "erase")
+LEDGER = (
+    "wallet",
+    "mirror",
+    "adjust",
+    "import",
+    "moves",
+    "redeem",
+    "revert",
+    "settle_sales",
+    "expire_due",
+    "reexpire",
+    "erase",
+)
 
 
 def text(name: str) -> str:

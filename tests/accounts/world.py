@@ -168,6 +168,7 @@ def _points_rows(word, now, persona, customer, store) -> None:
     y.MirrorState.objects.create(customer=customer, persona=persona, at=now)
     y.Mirroring.objects.create(origin=customer.origin, since=now, ended_at=now)
     y.PointsImport.objects.create(origin=customer.origin, taken_at=now)
+    y.WaitingBalance.objects.create(origin=customer.origin, customer=customer, points=5)
     i.BalanceReading.objects.create(origin=customer.origin)
     y.Seal.objects.create(number=1, first_entry=1, last_entry=1, entries=1, points=0, digest="0" * 64)
     close = y.MonthClose.objects.create(

@@ -43,6 +43,7 @@ from loyalty.models import (
     SaleState,
     Source,
     SourceHint,
+    WaitingBalance,
 )
 from tests.factories import make_account
 from tests.loyalty.pos_till import Till, today
@@ -181,6 +182,7 @@ def plant(origin, persona, customer) -> None:
     Stock.unscoped.create(**of, external_id="p|1", product_id=product.external_id, quantity=1)
     Term.unscoped.create(**of, kind="employee", external_id="e", name="Lee")
     PointsImport.unscoped.create(**of, taken_at=now)
+    WaitingBalance.unscoped.create(**of, customer=customer, points=7)
     ContactAlias.unscoped.create(**of, persona=persona, alias=f"aiq-{origin.pk}", points=7)
     for platform, record in ((origin.platform, customer.external_id), ("elsewhere", f"rec-{origin.pk}")):
         SourceHint.unscoped.create(
@@ -190,7 +192,7 @@ def plant(origin, persona, customer) -> None:
 
 GONE = (
     BalanceReading, ColumnMapping, CustomerBalance, OutboundWrite, OutsideMarket, Product, PushedCall, RefusedRow,
-    Stock, Term, Upload,
+    Stock, Term, Upload, WaitingBalance,
 )  # fmt: skip
 PARTS = (SourceHint, UploadChunk, UploadError)
 

@@ -27,6 +27,7 @@ from loyalty.models import (
     Shortfall,
     Source,
     SourceHint,
+    WaitingBalance,
     Wallet,
 )
 from tests.factories import make_account, make_persona
@@ -96,6 +97,7 @@ STAYS = {
     "loyalty_sourcemove": {"why": "one of a list"},
     "loyalty_contactalias": {},
     "loyalty_sourcehint": {},
+    "loyalty_waitingbalance": {},
     "loyalty_suspectnumber": {"reason": "", "decision": "", "phone": "planted by hand"},
     "loyalty_wallet": {},
     "integrations_saleline": {},
@@ -137,6 +139,8 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
                        source="form", now=NOON, persona_id=full.ada.pk)  # fmt: skip
         ContactAlias.objects.create(persona=full.ada, alias="9001", origin=full.origin, points=5)
         SourceHint.objects.create(persona=full.ada, platform="clover", external_id="D4")
+        record = Source.objects.filter(persona=full.ada).first().customer
+        WaitingBalance.objects.create(origin=record.origin, customer=record, points=5)
         AuditLine.objects.exclude(detail__has_key="contact_id").exclude(detail__has_key="merge").delete()
     empty = {"loyalty_booststate", "loyalty_mirrorstate", "loyalty_wallet", "loyalty_notthesame",
              "loyalty_rehearsal"}  # fmt: skip
@@ -174,6 +178,7 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
     with acting_in(full.account.pk):  # the one who was found to be another person was planted too
         full.erase(persona=Persona.objects.get(erased_at=None))
     assert everywhere(WORD) == set()
+    assert not WaitingBalance.unscoped.exists()
 
 
 def test_who_she_was_is_found_nowhere(full):

@@ -4,6 +4,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
@@ -24,7 +26,7 @@ from loyalty import (
     refusals,
     wallet,
 )
-from loyalty.models import Entry, Job, Lot, Mirroring, Programme, Source
+from loyalty.models import Entry, Job, Lot, Mirroring, Persona, Programme, Source, WaitingBalance
 from loyalty.rules import of as rules_of
 
 from ..factories import make_discount
@@ -97,6 +99,55 @@ class TestImport:
         assert change.applied["shoppers"] == 1 and till.balance(one) == before
         assert Entry.unscoped.filter(kind="import").count() == 2
         assert till.books() == []
+
+    def test_what_waits_is_what_was_taken_over_whatever_is_read_later(self, till):
+        one, other, gone = till.customers(3)
+        till.say(one, 75), till.say(other, 60), till.say(gone, 30)
+        till.turn_on(points_import_on=today(till.account))
+        waits = WaitingBalance.unscoped.filter(origin=till.origin_id)
+        assert dict(waits.filter(customer__in=[one, other, gone]).values_list("customer", "points")) == {
+            one.pk: 75, other.pk: 60, gone.pk: 30,
+        }  # fmt: skip
+        till.turn_off(points_import_on="")
+        till.say(one, 0), till.say(other, 9), till.say(gone, 0)
+        again = till.work(till.ask(points_import_on=today(till.account)))  # reads, and takes nothing over
+        later = timezone.localdate() + timedelta(days=1)
+        till.enrol(one, day=later)
+        assert till.balance(one) == 75
+        line = Entry.unscoped.get(persona=till.persona(one), kind="import")
+        assert (line.key, line.balance_after) == (f"import:{till.origin_id}:{one.pk}", 75)
+        assert not waits.filter(customer=one).exists()
+        # Another import takes today's balances in place of those that wait.
+        services.confirm(change=again, user=till.user, now=timezone.now())
+        till.work(again)
+        till.enrol(one, other, gone, day=later)
+        assert (till.balance(one), till.balance(other), till.balance(gone)) == (75, 9, 0)
+        assert till.books() == []
+
+    def test_merged_in_the_pos_after_it_was_taken_over_both_are_paid(self, till):
+        one, other = till.customers(2)
+        till.say(one, 75), till.say(other, 20)
+        till.turn_on(points_import_on=today(till.account))
+        till.shop.control("edit", customer_id=other.external_id, merged_into=one.external_id)
+        till.shop.sync("customers")
+        till.enrol(one, day=timezone.localdate() + timedelta(days=1))
+        assert till.balance(one) == 95 and till.books() == []
+
+    def test_a_hundred_are_paid_with_as_many_statements_as_one(self, till):
+        everybody = till.customers(40)
+        for number, one in enumerate(everybody, start=1):
+            till.say(one, number)
+        till.turn_on(points_import_on=today(till.account))
+        ids = [till.persona(one).pk for one in everybody]
+        Persona.unscoped.filter(pk__in=ids).update(member_from=timezone.localdate() + timedelta(days=1))
+        asked = []
+        for some in (ids[:1], ids[1:]):
+            with acting_in(till.account.pk), CaptureQueriesContext(connection) as seen:
+                paid = imports.pay(account_id=till.account.pk, persona_ids=some, now=timezone.now())
+            assert paid.shoppers == paid.entries == len(some)
+            asked.append([one["sql"].split()[0] for one in seen.captured_queries])
+        assert asked[0] == asked[1] and len(asked[0]) < 9, asked
+        assert [till.balance(one) for one in everybody] == list(range(1, 41)) and till.books() == []
 
     def test_two_records_of_one_person_bring_both(self, till):
         one, other = till.customers(2)

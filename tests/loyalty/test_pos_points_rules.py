@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
@@ -18,16 +18,19 @@ from integrations.models import (
     CustomerBalance,
     StreamState,
 )
+from integrations.sink import sink
 from loyalty import (
     changes,
     jobs,
     mirror,
+    pos_points,
     programme,
 )
-from loyalty.models import Job, Mirroring, MirrorState, Programme
+from loyalty.models import Job, Mirroring, MirrorState, PointsImport, Programme
 
 from ..integrations.conftest import cova, running_sandbox  # noqa: F401  (fixtures)
 from .pos_till import LINES, SUMMARY, Till, today
+from .race import Acting
 
 pytestmark = pytest.mark.django_db
 
@@ -84,10 +87,33 @@ class TestFifo:
             changes.confirm(change=saved.change, user=till.user, now=timezone.now(), anyway=True)
         assert Programme.unscoped.get(account=till.account).engine == "legacy"
 
-    def test_mirror_and_import_exclude_each_other(self, till):
-        till.turn_on(points_import_on=today(till.account))
-        with pytest.raises(services.Problems, match="exclude"):
-            till.ask(mirror_points=True)
+    @pytest.mark.parametrize("first", ["points_import_on", "mirror_points"])
+    def test_mirror_and_import_exclude_each_other(self, till, first):
+        """Whichever holds, the other is refused by its name, asked for alone or with a form that repeats the first."""
+        given = {"points_import_on": today(till.account), "mirror_points": True}
+        off = {"points_import_on": "", "mirror_points": False}
+        (second,) = given.keys() - {first}
+        till.turn_on(**{first: given[first]})
+        for asked in ({second: given[second]}, given):
+            with pytest.raises(services.Problems, match="exclude") as refused:
+                till.ask(**asked)
+            assert list(refused.value.fields) == [second]
+        # What has nothing to do with them is saved all the same, and the two change places in one form.
+        services.save_settings(connection=till.link, given=given | {second: off[second]}, now=timezone.now())
+        assert till.ask(**{first: off[first], second: given[second]}).state == ChangeState.COUNTING
+
+    def test_of_two_that_wait_the_second_word_is_refused(self, till):
+        given = {"points_import_on": today(till.account), "mirror_points": True}
+        with pytest.raises(services.Problems) as refused:
+            till.ask(**given)
+        assert set(refused.value.fields) == set(given)
+        mirror_it = till.work(till.ask(mirror_points=True))
+        take_it = till.work(till.ask(points_import_on=given["points_import_on"]))
+        services.confirm(change=mirror_it, user=till.user, now=timezone.now())
+        with pytest.raises(services.Refused, match="exclude"):
+            services.confirm(change=take_it, user=till.user, now=timezone.now())
+        till.work(mirror_it)
+        assert mirror.is_mirrored(origin_id=till.origin_id) and not PointsImport.unscoped.exists()
 
 
 class TestReading:
@@ -248,6 +274,44 @@ class TestAtOnce:
             thread.join(30)
         assert passed == ["fifo"] and mirror.is_mirrored(origin_id=till.origin_id)
         assert Programme.unscoped.get(account=till.account).engine == "fifo"
+
+    @pytest.mark.parametrize("first", ["sources", "rows"], ids=["the sources first", "control: the change's row first"])
+    def test_turned_off_while_turning_on_is_applied(self, till, monkeypatch, first):
+        """The step holds the sources and comes to the rows of its change and job; who turns it off does as well."""
+        one, other = till.customers(2)
+        till.enrol(one, other)
+        till.say(one, 70), till.say(other, 80)
+        change = till.work(till.ask(mirror_points=True))
+        services.confirm(change=change, user=till.user, now=timezone.now())
+        real, really, steps, off = pos_points.MirrorPoints.apply, type(sink()).dropped, [], []
+
+        def turn_off():
+            return services.save_settings(connection=till.link, given={"mirror_points": False}, now=timezone.now())
+
+        def apply(switch, work, change):
+            steps.append(work.cursor.get("after", 0))
+            real(switch, work, change)
+            if not off:
+                off.append(Acting(turn_off).settle())
+                assert off[0].waited, "it waits for the step"
+
+        def rows_first(it, **given):
+            services.halt(change=change, now=timezone.now())
+            really(it, **given)
+
+        monkeypatch.setattr(pos_points, "PEOPLE", 1)
+        monkeypatch.setattr(pos_points.MirrorPoints, "apply", apply)
+        if first == "rows":
+            monkeypatch.setattr(type(sink()), "dropped", rows_first)
+        job = Job.unscoped.get(kind=f"switch:{change.pk}")
+        jobs.run_slice(job.pk)
+        in_a_circle = isinstance(off[0].answer(), OperationalError) or len(steps) > len(set(steps))
+        assert in_a_circle is (first == "rows"), (steps, off[0].answer())
+        if first == "sources":
+            change.refresh_from_db(), job.refresh_from_db(), till.link.refresh_from_db()
+            assert (change.state, job.state) == (ChangeState.DISMISSED, "stopped")
+            assert not till.link.settings["mirror_points"] and not mirror.is_mirrored(origin_id=till.origin_id)
+            assert till.books() == []
 
 
 class TestOwnProgramme:

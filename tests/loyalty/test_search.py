@@ -12,7 +12,7 @@ from integrations.cova import mapping
 from integrations.kit.streams import Context
 from integrations.models import Customer, Sale
 from loyalty import earning, matching, merging, search
-from loyalty.models import Persona, Source
+from loyalty.models import ContactAlias, Persona, Source
 from tests.factories import make_account, make_persona
 from tests.records import NOON, land_customers, land_sales, make_origin, sale
 
@@ -99,6 +99,19 @@ def test_ids(account, eve):
     cova = Customer.objects.create(origin=origin, external_id=str(theirs))
     Source.objects.create(persona=eve, customer=cova, matched_by="phone")
     assert listed(account, str(theirs).upper()) == {eve.pk} and find(account, str(theirs)).hits[0].by == "record"
+
+
+@pytest.mark.parametrize("alias", ["9001", "AIQ-77", "3f0c1b7a9d2e4c55a1f09b8e7d6c5a43"])
+def test_the_contact_id_of_the_service_before(account, eve, alias):
+    origin = make_origin(account)
+    ContactAlias.objects.create(persona=eve, origin=origin, alias=alias, points=0)
+    assert listed(account, alias) == {eve.pk} and find(account, alias).hits[0].by == "alias"
+    heir = make_persona(account, first_name="Zoe", phone="+16045550177")
+    merging.merge(account_id=account.pk, one_id=heir.pk, other_id=eve.pk, now=NOW)
+    assert find(account, alias).roots == [heir.pk]
+    stranger = make_account("Other")
+    with acting_in(stranger.pk):
+        assert find(stranger, alias).hits == []
 
 
 def test_fault_1_8_a_receipt_finds_its_owner(account, eve):

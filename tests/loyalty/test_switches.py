@@ -10,23 +10,37 @@ from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import ChangeState, Connection, SettingChange
+from integrations.models import ChangeState, Connection, CustomerBalance, SettingChange
 from loyalty import (
     ask_after,
+    audits,
     bought,
     consent,
     enrol_after,
     erasure,
     guard,
+    imports,
     jobs,
     merging,
     messages,
+    mirror,
     personas,
     profile,
     receipts,
     switches,
 )
-from loyalty.models import BlockedPhone, ConsentLine, ConsentState, Enrolment, Entry, Job, Message, Programme, SaleState
+from loyalty.models import (
+    BlockedPhone,
+    ConsentLine,
+    ConsentState,
+    Enrolment,
+    Entry,
+    Job,
+    Message,
+    Programme,
+    SaleState,
+    Source,
+)
 from tests.records import customer, sale, the_sale
 
 from .changing import PHONES as MEMBERS
@@ -183,6 +197,64 @@ def test_a_receipt_given_by_hand_counts_as_a_purchase(shop):
             user=shop.user, note="", now=shop.now,
         )  # fmt: skip
     assert shop.points("quy") == 100
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["imported", "mirrored"])
+def test_the_dry_run_has_what_the_pos_said_of_those_who_join(shop, mirrored):
+    told_by_the_pos(shop, "ora", 40)
+    shop.give("ora", 25)
+    if mirrored:
+        mirror.begin(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+    change = shop.counted("enrol_after", shop.date(-30))
+    assert Decimal(change.counted["points"]) == (15 if mirrored else 340)
+    gains = {contact: Decimal(row["points"]) for contact, row in change.sample}
+    assert gains[str(shop.people["ora"].contact_id)] == (15 if mirrored else 140)
+    (note,) = [note for note in change.counted["notes"] if "POS" in note]
+    assert ("1 of them gets the balance" if mirrored else "40.00 of the points were imported") in note
+    change = shop.confirm(change)
+    assert Decimal(change.applied["points"]) == Decimal(change.counted["points"])
+    assert shop.points("ora") == (40 if mirrored else 165)
+
+
+def _buys(shop):
+    shop.buy("quy", "q1", -1)
+
+
+def _is_known_late(shop):
+    """His purchase waited for its customer, who turns out to be him."""
+    shop.buy("quy2", "q1", -1)
+    shop.meet(customer("quy2", first_name="Quy", phone=PHONES["quy"]))
+
+
+def _shows_a_receipt(shop):
+    shop.arrive(sale("q1", customer_id="", sold_at=shop.day(-1)))
+    with acting_in(shop.account.pk):
+        receipts.attach(
+            account_id=shop.account.pk, sale_id=the_sale(shop.origin, "q1").pk, persona_id=shop.people["quy"].pk,
+            user=shop.user, note="", now=shop.now,
+        )  # fmt: skip
+
+
+def told_by_the_pos(shop, name: str, points: int) -> None:
+    """What the POS said of the shopper as it was read last, and as an import took it over."""
+    of = {"account": shop.account, "origin": shop.origin}
+    CustomerBalance.unscoped.create(**of, external_id=name, points=points)
+    imports.take(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+
+
+@pytest.mark.parametrize("joins", [_buys, _is_known_late, _shows_a_receipt], ids=["sale", "customer", "receipt"])
+@pytest.mark.parametrize("mirrored", [False, True], ids=["imported", "mirrored"])
+def test_who_joins_in_a_page_finds_what_the_pos_said_of_him(shop, joins, mirrored):
+    told_by_the_pos(shop, "quy", 40)
+    shop.put_on("enrol_after", shop.date(-30))
+    if mirrored:
+        mirror.begin(account_id=shop.account.pk, origin_ids=[shop.origin.pk], now=shop.now)
+    joins(shop)
+    assert shop.persona("quy").is_member and shop.grounds("quy") == ["bought"]
+    assert shop.points("quy") == (40 if mirrored else 140)
+    shop.buy("quy", "q2", -1)
+    assert shop.points("quy") == (40 if mirrored else 240)
+    assert audits.violations(account_id=shop.account.pk) == [] and shop.stale == 0
 
 
 def test_other_origins_do_not_count(shop):
@@ -410,6 +482,27 @@ def test_sms_optin_after_acts(shop, awake):
     shop.buy("quy", "q2", -1)
     shop.work("ask:")
     assert len(texts()) == 4  # asked within the last day
+
+
+@pytest.mark.parametrize(
+    ("made_by", "agreed", "asked"),
+    [("phone", None, 0), ("created", None, 1), ("created", timedelta(hours=-1), 0), ("created", timedelta(hours=1), 1)],
+    ids=["theirs", "ours", "ours, and we wrote that he may be", "ours, and he agreed to e-mails since"],
+)
+def test_do_not_contact_is_a_no_unless_we_wrote_it(shop, awake, made_by, agreed, asked):
+    """A shopper whom we create in the POS bears the mark until he agrees: he said nothing yet, so he is asked."""
+    mail = "shy@example.test"
+    shop.meet(customer("shy", first_name="Shy", phone="+16045550161", email=mail, do_not_contact=True))
+    made = shop.now - timedelta(days=1)
+    Source.unscoped.filter(customer__external_id="shy").update(matched_by=made_by, linked_at=made)
+    if agreed is not None:
+        consent.record(
+            account_id=shop.account.pk, channel="email", address=mail, act="opt_in", source="staff", now=made + agreed,
+        )  # fmt: skip
+    shop.buy("shy", "shy1", -5)
+    change = shop.counted("sms_optin_after", shop.date(-6))
+    assert change.counted["texts"] == asked
+    assert change.counted["left_out"] == ({} if asked else {"no_contact": 1})
 
 
 def test_who_is_not_asked(shop, awake):

@@ -16,7 +16,7 @@ from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Customer, Location, Origin, Sale
 from loyalty import earning, ledger
-from loyalty.models import Enrolment, Entry, Persona, Redemption, Source
+from loyalty.models import ContactAlias, Enrolment, Entry, Persona, Redemption, Source
 from stores.models import StoreMapping
 from tests.factories import make_account, make_discount, make_persona, make_store, make_user
 
@@ -251,6 +251,15 @@ class TestEnrolling:
         assert "2 enrolled" in said
         with acting_in(account.pk):
             assert Persona.objects.filter(member_from=date(2026, 3, 1)).count() == 2
+
+    def test_the_contact_id_of_the_service_before_is_found(self, owner, account):
+        with acting_in(account.pk):
+            origin = Origin.objects.create(platform="aiq", identity="1", title="AIQ")
+            zoe, _ = [make_persona(account, first_name=name) for name in ("Zoe", "Bea")]
+            ContactAlias.objects.create(persona=zoe, origin=origin, alias="AIQ-77", points=0)
+        html = owner.get(LIST, {"q": "AIQ-77"}).content.decode()
+        assert "Zoe" in html and "Bea" not in html
+        assert "Zoe" in owner.get(reverse("admin:why"), {"q": "AIQ-77"}).content.decode()
 
     def test_everybody_found_is_nobody_else(self, owner, account):
         """ "Select all" means all that the search and filters left; the question must not forget them."""

@@ -4,10 +4,12 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from integrations import outbox
-from integrations.kit.records import CustomerRecord
+from integrations.kit.records import ContactRecord, CustomerRecord
 from integrations.models import Connection, Credential, Customer, Origin, OutboundWrite, UploadState
 from integrations.refusals import Problems
 from integrations.services import arrive_safely
@@ -94,6 +96,26 @@ def test_it_is_taken_over_as_import_lots_once(account, owner):
     again = taken(account, owner)
     assert (again.applied["lots"], again.applied["already"], again.rows_unchanged) == (0, 2, 4)
     assert list(Entry.unscoped.values()) == before
+
+
+def test_forty_are_taken_over_with_as_many_statements_as_one(account, owner):
+    """All sources of the account are held meanwhile."""
+    origin = Origin.unscoped.create(account=account, platform="aiq", identity="1", title="AIQ")
+    records = [CustomerRecord(f"c{n}", first_name=f"P{n}", phone=f"+160455501{n:02}") for n in range(41)]
+    from_pos(account, origin, *records)
+    asked = []
+    for some in (records[:1], records[1:]):
+        contacts = [ContactRecord(one, Decimal(n + 1), True, None) for n, one in enumerate(some)]
+        with CaptureQueriesContext(connection) as seen:
+            done = contact_import.take(
+                account_id=account.pk, origin_id=origin.pk, contacts=contacts, so_far={}, user_id=owner.pk,
+                earn_from=DAY, now=timezone.now(),
+            )  # fmt: skip
+        assert (done["lots"], done["enrolled"]) == (len(some), len(some))
+        assert Decimal(done["points"]) == sum(one.points for one in contacts)
+        asked.append(len(seen.captured_queries))
+    assert asked[0] == asked[1]
+    assert Wallet.unscoped.filter(account=account, balance__gt=0).count() == 41
 
 
 def test_consent_is_not_assumed(account, owner):

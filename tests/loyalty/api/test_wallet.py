@@ -1,5 +1,6 @@
 """What a wallet shows, field by field, and what it costs."""
 
+import uuid
 from datetime import timedelta
 from decimal import Decimal
 
@@ -8,8 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from loyalty.models import Identifier, Persona, Programme
-from tests.factories import make_discount, make_persona
+from aiqsync.accounts.tenancy import acting_in
+from loyalty import merging
+from loyalty.models import ContactAlias, Identifier, Persona, Programme
+from tests.factories import make_account, make_discount, make_persona
+from tests.records import make_origin
 
 from .till import PHONE, Till
 
@@ -99,6 +103,50 @@ def test_known_but_not_a_member(till):
     told = till.data("GET", "/api/v2/wallet/6045550188")
     assert (told["loyaltyPoints"], told["discountTemplates"], told["loyalty"]) == (0, None, False)
     assert till.data("GET", "/api/v2/loyalty/lookup/6045550188")["loyalty"] is False
+
+
+OLD = "3f0c1b7a9d2e4c55a1f09b8e7d6c5a43"  # as AIQ's documentation writes them; live ones have dashes as well
+
+
+@pytest.mark.parametrize("alias", ["9001", "AIQ-77", OLD, str(uuid.UUID(OLD))])
+def test_a_contact_id_ours_or_the_one_before_is_accepted(till, alias):
+    """Where a phone or e-mail is, in the same statement; merged away, the root answers; another account's is nobody."""
+    origin = make_origin(till.account)
+    ada = make_persona(till.account, phone="+16045550177", first_name="Ada")
+    of = {"account": till.account, "origin": origin, "points": 0}
+    ContactAlias.unscoped.create(**of, persona=ada, alias=alias)
+    said = [alias, str(ada.contact_id), ada.contact_id.hex]
+    said += [OLD, OLD.upper(), str(uuid.UUID(OLD))] if uuid.UUID(OLD).hex in alias.replace("-", "") else []
+    elsewhere = Till(account=make_account("Another Co"))
+
+    def names(root):
+        contact = str(root.contact_id)
+        for one in said:
+            for body in ({"contactID": one}, {"phone": one}, {"contactID": one, "phone": "12"}):
+                assert till.data("POST", "/api/v2/wallet", body)["contactID"] == contact
+            assert till.data("GET", f"/api/v2/wallet/{one}")["contactID"] == contact
+            assert till.data("GET", f"/api/v2/lookup/{one}") == {"contactID": contact}
+            assert till.data("GET", f"/api/v2/loyalty/lookup/{one}")["contactID"] == contact
+            assert elsewhere.refused(404, "GET", f"/api/v2/wallet/{one}") == "Contact not found"
+            assert elsewhere.refused(404, "GET", f"/api/v2/lookup/{one}") == "Contact not found"
+
+    names(ada)
+    with CaptureQueriesContext(connection) as by_alias:
+        till.data("GET", f"/api/v2/wallet/{alias}")
+    with CaptureQueriesContext(connection) as by_phone:
+        till.data("GET", "/api/v2/wallet/6045550177")
+    assert len(by_alias) == len(by_phone)
+    with acting_in(till.account.pk):
+        merging.merge(account_id=till.account.pk, one_id=till.persona.pk, other_id=ada.pk, now=timezone.now())
+    names(till.persona)
+
+
+def test_an_old_contact_id_that_could_be_a_phone_is_a_phone(till):
+    """Who types a new shopper's number must not see somebody's wallet."""
+    of = {"account": till.account, "origin": make_origin(till.account), "points": 0}
+    ContactAlias.unscoped.create(**of, persona=till.persona, alias="6045550177")
+    till.refused(404, "GET", "/api/v2/wallet/6045550177")
+    assert till.data("POST", "/api/v2/wallet", {"contactID": "6045550177"})["contactID"] == str(till.persona.contact_id)
 
 
 def test_lookups(till):
