@@ -23,13 +23,13 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
-from integrations import arrivals, chosen
+from integrations import arrivals, chosen, landing
 from integrations.files import cells, columns, tables
 from integrations.files.reading import Found, Reading
 from integrations.kit.errors import Frozen, TryLater
 from integrations.kit.records import CustomerRecord, LocationRecord, ProductRecord, SaleRecord, StockRecord
 from integrations.landing import Landed
-from integrations.models import Customer, Location, Upload, UploadError, UploadFrom, UploadState
+from integrations.models import Customer, Location, Product, Upload, UploadError, UploadFrom, UploadState
 from integrations.refusals import Refused
 from integrations.sink import sink
 
@@ -325,7 +325,8 @@ class _Run:
             self._land_buyers([one for found in good for one in found.customers])
             return self._arrive("sales", SaleRecord, [one for found in good for one in found.sales], refused)
         if self.kind is columns.INVENTORY:
-            landed = self._arrive("products", ProductRecord, [one for f in good for one in f.products], refused)
+            goods = self._with_stored(Product, [one for f in good for one in f.products])
+            landed = self._arrive("products", ProductRecord, goods, refused)
             levels = self._arrive("stock", StockRecord, [one for f in good for one in f.stock], [])
             # A row is a product and a level of it: changed when either is.
             moved = max(0, len(levels.new) + len(levels.changed) - len(landed.new) - len(landed.changed))
@@ -333,7 +334,21 @@ class _Run:
             landed.unchanged -= min(moved, landed.unchanged)
             return landed
         people = [one for f in good for one in f.customers] + [one.customer for f in good for one in f.contacts]
-        return self._arrive("customers", CustomerRecord, people, refused)
+        return self._arrive("customers", CustomerRecord, self._with_stored(Customer, people), refused)
+
+    def _with_stored(self, model: type[Customer] | type[Product], records: Sequence[Any]) -> Sequence[Any]:
+        """Of those who are known, what no column of this file tells stays: a list of phones forgets no name."""
+        if not records:
+            return records
+        landing.lock_origin(self.upload.origin_id)  # nobody else changes them between this look and the landing
+        columns_of = {one.name for one in model._meta.fields}
+        told = {*self.reading.tells, *PAPERS}  # of papers only digests are stored, and landing keeps those itself
+        untold = [one for one in records[0]._fields[1:] if one in columns_of and one not in told]
+        known = model.unscoped.filter(origin_id=self.upload.origin_id, external_id__in=[r.external_id for r in records])
+        if model is Customer:
+            known = known.filter(erased_at=None)
+        stored = {row.pop("external_id"): row for row in known.values("external_id", *untold)}
+        return [one._replace(**stored.get(one.external_id, {})) for one in records]
 
     def _arrive(self, stream: str, record: type, records: Sequence[Any], refused: Sequence[Entry]) -> Landed:
         return arrivals.arrive(

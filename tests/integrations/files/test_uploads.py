@@ -65,6 +65,34 @@ class TestCustomers:
         sent_and_read(account, "First Name,Phone\nAda Maria,+1 (604) 555-0142\nBo,\n")
         assert set(Customer.unscoped.values_list("first_name", flat=True)) == {"Ada Maria", "Bo"}
 
+    def test_what_no_column_tells_stays(self, account):
+        sent_and_read(
+            account,
+            "id,first name,last name,phone,email,birth date,city,do not contact,license,type\n"
+            "1,Ada,Moss,6045550142,ada@example.test,1990-05-04,Duncan,yes,D1234567,medical\n",
+        )
+        before = Customer.unscoped.values().get()
+        assert before["do_not_contact"] is True and before["government_id"]
+        upload = sent_and_read(account, "id,phone\n1,6045550199\n2,6045550198\n", name="customers.csv")
+        assert figures(upload) == (1, 1, 0, 0)
+        after = Customer.unscoped.values().get(external_id="1")
+        told = {"phone": "+16045550199", "phone_raw": "6045550199"}
+        assert after == before | told | {"changed_at": after["changed_at"]}
+        # A column that is there and blank says that there is none.
+        sent_and_read(account, "id,phone,city\n1,6045550199,\n", name="customers.csv")
+        assert Customer.unscoped.get(external_id="1").city == ""
+        assert Persona.unscoped.get(phone="+16045550199").first_name == "Ada"
+
+    def test_what_is_stored_is_asked_once_a_batch(self, account):
+        from django.db import connection
+        from django.test.utils import CaptureQueriesContext
+
+        sent_and_read(account, "id,first name\n" + "".join(f"{n},N{n}\n" for n in range(60)), name="customers.csv")
+        with CaptureQueriesContext(connection) as asked:
+            sent_and_read(account, "id,phone\n" + "".join(f"{n},\n" for n in range(60)), name="customers.csv")
+        stored = [q for q in asked if '"pricing_group"' in q["sql"] and "integrations_customer" in q["sql"]]
+        assert len(stored) == 1
+
     def test_no_consent_comes_of_a_file(self, account):
         from loyalty.models import ConsentLine
 
@@ -149,6 +177,14 @@ class TestInventory:
         assert figures(sent_and_read(account, text, name="inventory.csv")) == (0, 0, 2, 0)
         assert figures(sent_and_read(account, text.replace(",40,", ",39,"), name="inventory.csv")) == (0, 1, 1, 0)
         assert Stock.unscoped.get().quantity == 39
+
+    def test_what_no_column_tells_stays(self, account):
+        sent_and_read(account, "SKU,Name,Price,Cost,Active\nA1,Gummies,12.50,4,no\n", name="inventory.csv")
+        assert figures(sent_and_read(account, "SKU,On hand\nA1,40\n", name="inventory.csv")) == (0, 1, 0, 0)
+        product = Product.unscoped.get()
+        assert (product.name, product.price_cents, product.cost_cents, product.active, product.tracks_stock) == (
+            "Gummies", 1250, 400, False, True
+        )  # fmt: skip
 
 
 class TestErrors:
