@@ -127,6 +127,37 @@ def test_half_a_surrogate_pair_in_a_refused_row(cova, monkeypatch):
     assert run.status == "done" and run.rows_refused and run.rows_new
 
 
+@pytest.mark.parametrize("name", ["A\x00da", "C:\\u0000", "\\\x00", "\\\\u0000\x00\\", "\\"])
+def test_nuls_and_backslashes_in_a_refused_row(cova, monkeypatch, name):
+    cova.connect()
+    stream = CARD.stream("customers")
+    refused = []
+
+    def spoilt(row, context):
+        refused.append(row["Id"])
+        row["PrimaryName"], row["N\x00"] = name, [name]
+        raise BadRow("N\x00o.")
+
+    monkeypatch.setattr(stream, "parse", staticmethod(spoilt))
+    run = cova.sync("customers")["customers"]
+    assert run.status == "done" and run.rows_refused == len(refused) > 0
+    for kept in RefusedRow.unscoped.all():
+        assert kept.row["PrimaryName"] == name.replace("\x00", "") and kept.row["N"] == [name.replace("\x00", "")]
+        assert kept.reason == "No."
+
+
+def test_a_refused_row_whose_id_cannot_be_stored(cova, monkeypatch):
+    cova.connect()
+    stream = CARD.stream("customers")
+
+    def spoilt(row, context):
+        raise BadRow("No.", external_id="a\x00b\ud83d")
+
+    monkeypatch.setattr(stream, "parse", staticmethod(spoilt))
+    assert cova.sync("customers")["customers"].status == "done"
+    assert RefusedRow.unscoped.get().external_id == "ab?"
+
+
 def test_an_error_of_ours_is_told_without_the_row(cova, monkeypatch, caplog):
     cova.connect()
 

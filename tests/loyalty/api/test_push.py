@@ -396,6 +396,13 @@ class TestWhatIsKept:
         assert kept.body[0]["visit"]["pos_id"] == "R1" and "4111" not in str(kept.body)
         assert "4111" not in str(RefusedRow.unscoped.get().row)
 
+    @pytest.mark.parametrize("note", ["a\x00b", "C:\\u0000", "\\\x00", "\\"], ids=ascii)
+    def test_nuls_and_backslashes_refuse_their_item_only(self, pos, note):
+        pos.push(SALES, [visit("R1"), visit("R2", transaction_date="never", budtenderName=note, **{note: 1})])
+        kept = note.replace("\x00", "")
+        assert pos.sale("R1") and RefusedRow.unscoped.get().row["visit"]["budtenderName"] == kept
+        assert PushedCall.unscoped.get().body[1]["visit"]["budtenderName"] == kept
+
     def test_old_days_are_emptied_and_no_younger_ones(self, pos):
         pos.push(SALE, visit())
         with connection.cursor() as cursor:
