@@ -140,8 +140,16 @@ def save_credential(
         credential.secrets_at = timezone.now()
     credential.values, credential.secrets = values, stored
     credential.token = None
-    credential.save()
+    _save_entered(credential)
     return credential
+
+
+_ENTERED = ("values", "secrets", "secrets_at", "token")
+
+
+def _save_entered(credential: Credential, *others: str) -> None:
+    """Of one that is there only what was entered: it may have been frozen or set otherwise since it was loaded."""
+    credential.save(update_fields=None if credential._state.adding else [*_ENTERED, *others])
 
 
 def _read(
@@ -243,7 +251,7 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.message = credential.setting = ""
     credential.checked_at = now
     credential.connected_at = credential.connected_at or now
-    credential.save()
+    _save_entered(credential, "origin", "state", "message", "setting", "checked_at", "connected_at")
     for stream in shown.streams:
         if stream.on_demand:
             if settings_of(credential.connection).get("mirror_points"):
@@ -455,5 +463,5 @@ def keep_draft(
     if fresh:
         credential.secrets_at = timezone.now()
     credential.token = None
-    credential.save()
+    _save_entered(credential)
     return credential
