@@ -260,7 +260,8 @@ class Batch:
         if not credential.writes_failed:
             self._answered()  # what had to come first is there
         self.card: Card = registry.get(credential.connection.card)
-        self.settings = card_settings.settings_of(credential.connection)
+        self.chosen = self._chosen(credential)
+        self.settings = self.chosen[0]
         mine = self._mine().order_by("pk")
         try:
             with client_for(credential, self.card) as client:
@@ -297,11 +298,24 @@ class Batch:
         self._look_at_card()
 
     def _look_at_card(self) -> None:
-        live = Credential.unscoped.filter(
-            pk=self.credential.pk, state=CredentialState.CONNECTED, frozen_at=None, connection__frozen_at=None
+        """As it stands now, in one statement: a batch in the middle follows no choice that does not hold any more."""
+        live = (
+            Credential.unscoped.filter(
+                pk=self.credential.pk, state=CredentialState.CONNECTED, frozen_at=None, connection__frozen_at=None
+            )
+            .select_related("connection")
+            .defer("secrets", "token")
+            .first()
         )
-        if not live.exists():
+        if live is None:
             raise Frozen(f"{self.card.title} was frozen or disconnected.")
+        if self._chosen(live) != self.chosen:
+            raise Frozen(f"The settings of {self.card.title} were changed.")
+
+    @staticmethod
+    def _chosen(credential: Credential) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the writes of this batch are judged and made by."""
+        return card_settings.settings_of(credential.connection), card_settings.credential_settings(credential)
 
     def _one(self, write: OutboundWrite) -> None:
         now = timezone.now()

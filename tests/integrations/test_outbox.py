@@ -302,6 +302,38 @@ def test_frozen_in_the_middle_ends_at_the_next_call(on, monkeypatch):
     assert set(OutboundWrite.unscoped.values_list("state", "attempts", "asked_at")) == {("waiting", 0, None)}
 
 
+@pytest.mark.parametrize("changed", ["off", "market", "group"])
+def test_switched_in_the_middle_of_a_batch_no_further_write_goes_out(cova, monkeypatch, changed):
+    """One create is out when somebody changes what is told: the second write's calls end there, the third has none."""
+    on = cova
+    link = ready(on)
+    if changed == "market":
+        on.set(relevant_market=["CA-BC"])
+    for n in range(3):
+        sign_up(on.account, n)
+    given = {
+        "off": {"sync_personas": False}, "market": {"sync_to_market": True}, "group": {"pricing_group": "41"},
+    }[changed]  # fmt: skip
+    make, made = outbox.Batch._make, []
+
+    def change_then_make(self, *args):
+        made.append(1)
+        if len(made) == 2:
+            services.save_settings(connection=link, given=given, now=timezone.now())
+            on.since = len(on.control("calls?since=0"))
+        return make(self, *args)
+
+    monkeypatch.setattr(outbox.Batch, "_make", change_then_make)
+    assert services.deliver_due() == 1
+    assert on.calls() == [] and len(made) == 2
+    states = OutboundWrite.unscoped.order_by("pk").values_list("state", "attempts", "asked_at")
+    assert list(states) == [("sent", 0, None), ("waiting", 0, None), ("waiting", 0, None)]
+    # What holds now decides about the others.
+    monkeypatch.undo()
+    services.deliver_due()
+    assert len([w for w in OutboundWrite.unscoped.all() if w.state == "sent"]) == (3 if changed == "group" else 1)
+
+
 def test_a_pricing_group_that_is_gone_holds_everybody_and_says_so(cova):
     from integrations.models import PricingGroup
 
