@@ -284,6 +284,29 @@ class TestInventory:
         pos.push(SALE, visit("R1", total=-30, lines=[line | {"quantity": -3}], ago=now))
         assert pos.stock("A|main st") == 10
 
+    @pytest.mark.parametrize("other", [{"name": "Bag", "price": 1}, {"price": 1}], ids=["named", "nameless"])
+    def test_a_line_without_a_key_moves_nothing_and_stops_nothing(self, pos, other):
+        pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
+        line, now = {"sku": "A", "name": "Pre-roll", "price": 10, "quantity": 2}, timedelta(seconds=-30)
+        pos.push(SALE, visit("R1", total=21, lines=[line, other], ago=now))
+        assert pos.stock("A|") == 8 and pos.sale().lines_cents == 2100  # it is money all the same
+        pos.push(SALE, visit("R1", total=31, lines=[line | {"quantity": 3}, other], ago=now))  # edited
+        assert pos.stock("A|") == 7
+        pos.push(SALE, visit("R1", total=-31, lines=[line | {"quantity": -3}, other | {"quantity": -1}], ago=now))
+        assert pos.stock("A|") == 10
+
+    def test_what_a_removed_person_bought_is_not_counted_again(self, pos):
+        from loyalty import erasure
+
+        persona = pos.enrolled()
+        pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
+        line, now = {"sku": "A", "name": "Pre-roll", "price": 10, "quantity": 2}, timedelta(seconds=-30)
+        pos.push(SALE, visit("R1", total=20, lines=[line], ago=now))
+        with acting_in(pos.account.pk):
+            erasure.erase(account_id=pos.account.pk, persona_id=persona.pk, user=None, now=timezone.now())
+        pos.push(SALE, visit("R1", total=30, lines=[line | {"quantity": 3}], ago=now))
+        assert pos.stock("A|") == 8
+
     def test_a_refund_of_its_own_puts_back(self, pos):
         pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
         now = timedelta(seconds=-30)
