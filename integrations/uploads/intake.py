@@ -82,7 +82,7 @@ def keep(*, account_id: int, origin_id: int, pieces: Sequence[FilePiece]) -> lis
         upload, _ = Upload.unscoped.get_or_create(
             account_id=account_id,
             origin_id=origin_id,
-            place=piece.external_id[:700],
+            place=_place_key(piece.external_id),
             defaults={"name": _file_name(piece.path), "came": piece.came, "size": piece.size, "created_at": now},
         )
         if upload.state != UploadState.RECEIVING:
@@ -99,6 +99,15 @@ def keep(*, account_id: int, origin_id: int, pieces: Sequence[FilePiece]) -> lis
                 _turn_away(upload, str(error), now)
             whole.append(upload.pk)
     return whole
+
+
+def _place_key(name: str) -> str:
+    """Path and version as the column holds them. Cut, two long ones would be one file: the digest tells them apart."""
+    longest = Upload._meta.get_field("place").max_length
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{name[: longest - len(digest) - 1]}#{digest}"
 
 
 def _turn_away(upload: Upload, message: str, now: datetime) -> None:
