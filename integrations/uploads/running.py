@@ -41,6 +41,7 @@ ROWS_TOGETHER = 400
 CONTACTS_TOGETHER = 200  # each may post points of its own
 SECONDS_TOGETHER = 2.0
 RENEW_S = 5
+LONGEST_SLICE_S = 45  # whoever takes longer than a minute is ended by the queue
 MAX_ATTEMPTS = 5
 ERRORS_KEPT = 10_000
 LOOK_AGAIN_S = 60  # at a file that waits for somebody
@@ -109,10 +110,9 @@ def run_slice(upload_id: int, *, slice_s: float | None = None) -> bool:
         return False
     if upload.started_at is None:
         Upload.unscoped.filter(pk=upload.pk, token=token).update(started_at=Now())
-    deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(upload.account_id):
-            read = _Run(upload, token, deadline).work()
+            read = _Run(upload, token, settings.SYNC_SLICE_S if slice_s is None else slice_s).work()
         if read:
             return False
         Upload.unscoped.filter(pk=upload.pk, token=token, state=UploadState.RUNNING).update(
@@ -173,8 +173,10 @@ def reading_of(upload: Upload, account: Account, now: datetime) -> Reading:
 class _Run:
     """One claimed file being read."""
 
-    def __init__(self, upload: Upload, token: str, deadline: float) -> None:
-        self.upload, self.token, self.deadline = upload, token, deadline
+    def __init__(self, upload: Upload, token: str, slice_s: float) -> None:
+        self.upload, self.token, self.slice_s = upload, token, slice_s
+        self.began = time.monotonic()
+        self.deadline = self.began + slice_s
         self.account: Account = upload.account
         self.kind = columns.KINDS[upload.kind]
         self.shape = tables.Shape(**upload.shape)
@@ -209,7 +211,15 @@ class _Run:
         return True
 
     def _rows(self, body: Any) -> Iterator[tables.Row]:
-        for row in tables.rows(body, self.shape, position=self.upload.position, number=self.upload.number or 1):
+        found = tables.rows(
+            body, self.shape, position=self.upload.position, number=self.upload.number or 1, skipping=self._keep_lease
+        )
+        for at, row in enumerate(found):
+            if at == 0:
+                # The beginning of a workbook that had to be read again is no progress: the slice counts from here, or
+                # every restart would bring fewer rows than the one before.
+                begins = min(time.monotonic() + self.slice_s, self.began + LONGEST_SLICE_S)
+                self.deadline = max(self.deadline, begins)
             self._keep_lease()
             yield row
 

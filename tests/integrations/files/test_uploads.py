@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -256,6 +257,50 @@ class TestInSlices:
         assert running.dispatch_due(enqueue=handed.append) == 1 and handed == [upload.pk]
         read(upload)
         assert (upload.state, upload.rows_new, upload.rows_unchanged) == (UploadState.DONE, 1000, 0)
+
+    def _half_read(self, account, monkeypatch, rows_together=100) -> Upload:
+        """A workbook of which 500 rows are read, 500 are not."""
+        monkeypatch.setattr(running, "ROWS_TOGETHER", 500)
+        upload = send(account, as_xlsx(csv.reader(io.StringIO(self.MANY.decode()))), name="customers.xlsx")
+        services.begin(upload=upload, now=timezone.now(), enqueue=NOBODY)
+        assert running.run_slice(upload.pk, slice_s=0)
+        upload.refresh_from_db()
+        assert upload.rows_read == 500
+        monkeypatch.setattr(running, "ROWS_TOGETHER", rows_together)
+        return upload
+
+    def test_the_lease_is_kept_while_the_beginning_of_a_workbook_is_read_again(self, account, monkeypatch):
+        upload = self._half_read(account, monkeypatch)
+        monkeypatch.setattr(running, "RENEW_S", -1)
+        real, kept = running._Run._update, []
+
+        def stopped_in_the_middle(self, **changes):
+            kept.append(changes)
+            if len(kept) == 200:
+                services.stop(upload=upload, now=timezone.now())
+            return real(self, **changes)
+
+        monkeypatch.setattr(running._Run, "_update", stopped_in_the_middle)
+        assert not running.run_slice(upload.pk)
+        # All of them within the 501 rows that were read before: whoever stops it is heard there too.
+        assert kept == [{}] * 200
+        upload.refresh_from_db()
+        assert (upload.state, upload.rows_read) == (UploadState.STOPPED, 500)
+
+    def test_a_slice_of_a_workbook_begins_where_its_new_rows_do(self, account, monkeypatch):
+        upload = self._half_read(account, monkeypatch, rows_together=10)
+        clock = [0.0]
+        monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        real = running._Run._keep_lease
+
+        def slowly(self):
+            clock[0] += 0.06  # 501 rows that were read before take 30 seconds
+            real(self)
+
+        monkeypatch.setattr(running._Run, "_keep_lease", slowly)
+        assert running.run_slice(upload.pk, slice_s=20)
+        upload.refresh_from_db()
+        assert 720 < upload.rows_read < 780  # 15 seconds more, to the 45 that the queue allows
 
     def test_stopped_it_saves_nothing_more_and_can_be_resumed(self, account, monkeypatch):
         monkeypatch.setattr(running, "ROWS_TOGETHER", 100)
