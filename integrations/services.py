@@ -269,10 +269,13 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
 
 
 def disconnect(*, credential: Credential) -> None:
-    """Stop reading and forget the secrets. Every row stays, and so do the cursors: entering them again goes on."""
+    """Stop reading and forget the secrets. Every row stays, and so do the cursors: entering them again goes on.
+
+    Its own freeze ends with it, or nothing could connect it again; one of the whole card stays.
+    """
     with transaction.atomic():
         Credential.unscoped.filter(pk=credential.pk).update(
-            state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting=""
+            state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting="", frozen_at=None
         )
         _stop_runs(credential, "Disconnected.")
 
