@@ -48,6 +48,7 @@ def accept(
     if Origin.unscoped.filter(pk=origin.pk).exclude(erasing_at=None).exists():
         raise Refused(f"What {origin.title} brought is being erased. Send the file when that is done.", field="source")
     with transaction.atomic():
+        Origin.unscoped.filter(pk=origin.pk).exclude(erased_at=None).update(erased_at=None)  # it brings something again
         upload = Upload.unscoped.create(
             account_id=account_id, origin=origin, name=_file_name(name), kind=kind, made_by=user, created_at=now
         )
