@@ -115,41 +115,6 @@ def arrive(
     return landed
 
 
-def arrive_safely(
-    *,
-    account_id: int,
-    origin_id: int,
-    stream: str,
-    record: type,
-    records: Sequence[Any],
-    refused: Sequence[Refusal] = (),
-    now: datetime,
-    region: str = "",
-) -> tuple[landing.Landed, list[Refusal]]:
-    """The same in a transaction of its own, again when it met another; a row that no column holds is refused singly.
-
-    Returns what landed and every refusal. Raises `TryLater` when too many others were writing.
-    """
-    shared = {"account_id": account_id, "origin_id": origin_id, "stream": stream, "record": record, "now": now}
-    kept = list(refused)
-
-    def together(batch: Sequence[Any], turned_away: Sequence[Refusal]) -> landing.Landed:
-        bad = {external_id for _, external_id, *_ in turned_away}
-        return in_one_go(lambda: arrive(records=batch, refused=turned_away, region=region, bad=bad, **shared))
-
-    try:
-        return together(records, kept), kept
-    except UNFIT:
-        whole = landing.Landed()
-        for one in records:
-            try:
-                whole.add(together([one], []))
-            except UNFIT:
-                kept.append((one.external_id, one.external_id, OUT_OF_BOUNDS, "{}"))
-        whole.add(together([], kept))
-        return whole, kept
-
-
 def in_one_go(work):
     """Run `work` in a transaction, again when two waited for each other or people were merged meanwhile."""
     from .services import lock_origins  # it stands above this module

@@ -91,11 +91,6 @@ def enqueue_writes(*, account_id: int, origin_id: int, writer: str, subjects: Ma
     )  # fmt: skip
 
 
-def enqueue_write(*, account_id: int, origin_id: int, writer: str, key: str, subject: str, now: datetime) -> None:
-    """One write."""
-    enqueue_writes(account_id=account_id, origin_id=origin_id, writer=writer, subjects={key: subject}, now=now)
-
-
 def nudge_writes(*, account_id: int, subjects: Collection[str]) -> int:
     """What these lacked may be there now: look at what waits for them at once."""
     return OutboundWrite.unscoped.filter(

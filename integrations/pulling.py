@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -58,15 +58,6 @@ WITHOUT_PERMISSION_S = 3600
 
 class LostLease(Exception):
     """Another delivery has this run: write nothing, return quietly."""
-
-
-@dataclass
-class Slice:
-    """What a slice did. `done` False: there is more, queue the next slice."""
-
-    done: bool = True
-    status: str = RunStatus.DONE
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def claim(run_id: int) -> str | None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
 from . import balances, landing, registry
-from .arrivals import arrive, arrive_safely
+from .arrivals import arrive
 from .card_settings import (
     Effective,
     Saved,
@@ -30,7 +30,6 @@ from .card_settings import (
     note_applied,
     note_counted,
     note_failed,
-    origin_of,
     origins_of,
     read_settings,
     recount,
@@ -64,7 +63,6 @@ from .outbox import (
     creating,
     deliver_due,
     dispatch_writes,
-    enqueue_write,
     enqueue_writes,
     forget_writes,
     give_up_writes,
@@ -84,13 +82,13 @@ from .sink import install as install_sink
 __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LIVE", "LandAgain", "NotListening",
     "OriginFigures", "Problems", "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany",
-    "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "arrive_safely", "begin_erasing",
+    "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "begin_erasing",
     "cards_in_use", "confirm", "connect", "creating", "credential_settings", "deliver_due", "disconnect",
     "dismiss", "dispatch_due", "dispatch_writes", "e164", "effective", "email_of", "enqueue_run",
-    "enqueue_write", "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
+    "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
     "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
-    "origin_figures", "origin_of", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
+    "origin_figures", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
     "receive", "reconnect", "recount", "region_of", "retry_writes", "run_slice", "run_writes", "save_all",
     "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
     "unfreeze", "writes_of",

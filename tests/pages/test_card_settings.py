@@ -15,6 +15,7 @@ from integrations import services
 from integrations.kit.records import CustomerRecord
 from integrations.models import Connection, Credential, Customer, Location, OutsideMarket, PricingGroup
 from loyalty import why
+from tests.records import arrive
 
 from .test_integrations import (
     CARD,
@@ -210,10 +211,7 @@ def test_why_answers_that_somebody_is_outside_the_market(account, owner, connect
     with acting_in(account.pk):
         services.save_credential_settings(credential=connected, given={"relevant_market": "BC"}, now=timezone.now())
         record = CustomerRecord("c-far", "Ben", phone="+16135550143", state="ON", version=1)
-        services.arrive_safely(
-            account_id=account.pk, origin_id=connected.origin_id, stream="customers", record=CustomerRecord,
-            records=[record], now=timezone.now(),
-        )  # fmt: skip
+        arrive(connected.origin, CustomerRecord, [record], stream="customers", now=timezone.now())
         assert OutsideMarket.objects.get().external_id == "c-far"
         told = why.answer(account=account, term="613 555 0143", now=timezone.now())
     assert told.branch == "outside_market" and "lives in ON" in told.sentence and told.remedy.act == "card"
