@@ -120,16 +120,6 @@ def dispatch_writes(*, enqueue: HandOut) -> int:
     return handed
 
 
-def deliver_due(*, slice_s: float | None = None) -> int:
-    """Claim what is due and send it, in this process. Returns how many writes were ended."""
-    ended = 0
-    batches: list[tuple[int, str]] = []
-    dispatch_writes(enqueue=lambda origin_id, token: batches.append((origin_id, token)))
-    for origin_id, token in batches:
-        ended += run_writes(origin_id=origin_id, token=token, slice_s=slice_s)
-    return ended
-
-
 def _ready() -> list[Credential]:
     """Connected, not frozen, not backing off, nothing in flight, something due that its settings allow."""
     mine = OutboundWrite.unscoped.filter(origin=OuterRef("origin"))

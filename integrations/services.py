@@ -61,7 +61,6 @@ from .models import (
 from .outbox import (
     Writes,
     creating,
-    deliver_due,
     dispatch_writes,
     enqueue_writes,
     forget_writes,
@@ -83,7 +82,7 @@ __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LIVE", "LandAgain", "NotListening",
     "OriginFigures", "Problems", "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany",
     "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "begin_erasing",
-    "cards_in_use", "confirm", "connect", "creating", "credential_settings", "deliver_due", "disconnect",
+    "cards_in_use", "confirm", "connect", "creating", "credential_settings", "disconnect",
     "dismiss", "dispatch_due", "dispatch_writes", "e164", "effective", "email_of", "enqueue_run",
     "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
