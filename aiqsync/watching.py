@@ -16,6 +16,7 @@ from aiqsync.accounts.alerts import Finding, Kind
 from aiqsync.accounts.models import Alert
 from integrations import registry, services
 from integrations.kit.card import Card
+from integrations.kit.records import FilePiece
 from integrations.models import (
     Connection,
     Credential,
@@ -202,13 +203,31 @@ def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
                     "refused_rows",
                     f"origin:{credential.origin_id}",
                     f"{count:,} row{'' if count == 1 else 's'} of {card.title} could not be read",
-                    f"The reason stands beside each on the card. Mend them in {card.title}; the next sync takes them. "
-                    "Everything else came in.",
-                    reverse("admin:card", args=[card.slug]) + "#refused",
-                    "See the reasons",
+                    _mend(card),
+                    reverse("admin:card", args=[card.slug]) + ("#files" if _by_file(card) else "#refused"),
+                    "See the files" if _by_file(card) else "See the reasons",
                     first,
                 ),
             )
+
+
+def _by_file(card: Card) -> bool:
+    """A card whose page lists files, each with its own refused rows."""
+    return any(stream.record is FilePiece for stream in card.streams)
+
+
+def _mend(card: Card) -> str:
+    if _by_file(card):
+        return (
+            "The reason stands beside each on its file's page, from where they can be downloaded, mended and sent "
+            "again. Everything else came in."
+        )
+    if card.arrivals:
+        return "The reason stands beside each on the card. Have them sent again, mended. Everything else came in."
+    return (
+        f"The reason stands beside each on the card. Mend them in {card.title}; the next sync takes them. Everything "
+        "else came in."
+    )
 
 
 @watch(
@@ -238,8 +257,8 @@ def rate_limits(now: datetime) -> Iterator[tuple[int, Finding]]:
                     f"{card.title}'s limit is nearly used up",
                     f"{most:,} calls in a quarter of an hour, where {card.title} allows {allowed:,.0f}. Data comes "
                     "later while we wait for our turn. Skipping payment methods or fewer locations take fewer calls.",
-                    reverse("admin:card", args=[card.slug]) + "#settings",
-                    "See the settings",
+                    reverse("admin:card", args=[card.slug]) + ("#places" if _by_file(card) else "#settings"),
+                    "See the places" if _by_file(card) else "See the settings",
                 ),
             )
 
@@ -303,7 +322,7 @@ def own_programmes(now: datetime) -> Iterator[tuple[int, Finding]]:
                     f"{card.title} gives points too",
                     f"{sentence} The latest such sale was on {seen.astimezone(UTC):%-d %b %Y, %H:%M} UTC; the alert "
                     "goes three days after the last one.",
-                    reverse("admin:card", args=[card.slug]) + "#settings",
-                    "See the settings",
+                    reverse("admin:card", args=[card.slug]) + ("#places" if _by_file(card) else "#settings"),
+                    "See the places" if _by_file(card) else "See the settings",
                 ),
             )

@@ -3,6 +3,9 @@
 Pulled pages, pushed calls and uploaded files all come through here, so that they mean the same.
 """
 
+import hashlib
+import json
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -23,6 +26,49 @@ TRIES = 4
 OUT_OF_BOUNDS = "A number or a text in this row is out of bounds."
 
 Refusal = tuple[str, str, str, str]  # key, external id, reason, the redacted row as JSON text
+
+LONGEST_ROW = 20_000
+DEEPEST = 20
+
+
+def refusal(row: Any, reason: str, *, external_id: str, redact: Collection[str]) -> Refusal:
+    """A row that cannot be taken over, as it is kept. Without an id of its own a hash of what is kept is its key."""
+    text = json.dumps(redacted(row, redact), default=str, ensure_ascii=False)
+    if len(text) > LONGEST_ROW:
+        text = json.dumps({"cut": text[:LONGEST_ROW]}, ensure_ascii=False)
+    external_id = _storable(external_id)
+    return external_id or hashlib.sha256(text.encode()).hexdigest(), external_id, _storable(reason)[:1000], text
+
+
+def redacted(value: Any, redact: Collection[str]) -> Any:
+    """A row without what the card redacts (names, in any case), and without what no JSON column holds.
+
+    That is looked for in the values, never in JSON text: there `\\u0000` may be a backslash and the text "u0000".
+    """
+    return _without(value, frozenset(name.lower() for name in redact), 0)
+
+
+def _without(value: Any, names: frozenset[str], depth: int) -> Any:
+    if depth > DEEPEST:
+        return "…"
+    match value:
+        case str():
+            return _storable(value)
+        case dict():
+            return {
+                _storable(str(k)): "…" if str(k).lower() in names else _without(v, names, depth + 1)
+                for k, v in value.items()
+            }
+        case list() | tuple():
+            return [_without(one, names, depth + 1) for one in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
+
+
+def _storable(text: str) -> str:
+    """Without NULs and lone halves of surrogate pairs: PostgreSQL has no place for either."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def arrive(
@@ -67,41 +113,6 @@ def arrive(
         seconds["land"] = round(seconds.get("land", 0.0) + middle - started, 3)
         seconds["points"] = round(seconds.get("points", 0.0) + time.monotonic() - middle, 3)
     return landed
-
-
-def arrive_safely(
-    *,
-    account_id: int,
-    origin_id: int,
-    stream: str,
-    record: type,
-    records: Sequence[Any],
-    refused: Sequence[Refusal] = (),
-    now: datetime,
-    region: str = "",
-) -> tuple[landing.Landed, list[Refusal]]:
-    """The same in a transaction of its own, again when it met another; a row that no column holds is refused singly.
-
-    Returns what landed and every refusal. Raises `TryLater` when too many others were writing.
-    """
-    shared = {"account_id": account_id, "origin_id": origin_id, "stream": stream, "record": record, "now": now}
-    kept = list(refused)
-
-    def together(batch: Sequence[Any], turned_away: Sequence[Refusal]) -> landing.Landed:
-        bad = {external_id for _, external_id, *_ in turned_away}
-        return in_one_go(lambda: arrive(records=batch, refused=turned_away, region=region, bad=bad, **shared))
-
-    try:
-        return together(records, kept), kept
-    except UNFIT:
-        whole = landing.Landed()
-        for one in records:
-            try:
-                whole.add(together([one], []))
-            except UNFIT:
-                kept.append((one.external_id, one.external_id, OUT_OF_BOUNDS, "{}"))
-        whole.add(together([], kept))
-        return whole, kept
 
 
 def in_one_go(work):

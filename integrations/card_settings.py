@@ -24,7 +24,6 @@ from .models import (
     ChangeState,
     Connection,
     Credential,
-    Origin,
     RunStatus,
     SettingChange,
     StreamState,
@@ -38,7 +37,7 @@ WAITING_CHANGE = (ChangeState.COUNTING, ChangeState.COUNTED)
 
 __all__ = [
     "Effective", "Saved", "confirm", "credential_settings", "dismiss", "effective", "facts_of", "freeze", "go_on",
-    "halt", "judged", "mirroring", "origin_of", "read_settings", "save_all", "save_credential_settings",
+    "halt", "judged", "mirroring", "read_settings", "save_all", "save_credential_settings",
     "save_settings", "settings_of", "unfreeze", "write_settings",
 ]  # fmt: skip
 
@@ -423,11 +422,3 @@ def _set_frozen(*, connection: Connection | None, credential: Credential | None,
         )
     else:
         due.update(next_due=now)
-
-
-def origin_of(*, account_id: int, platform: str, identity: str, title: str) -> Origin:
-    """The origin of what is not asked for by a vendor's client: pushed calls, uploaded files."""
-    found, _ = Origin.unscoped.get_or_create(
-        account_id=account_id, platform=platform, identity=identity, defaults={"title": title}
-    )
-    return found

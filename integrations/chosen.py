@@ -26,8 +26,8 @@ LIVE = (CredentialState.CONNECTED, CredentialState.PAUSED)
 
 @dataclass(frozen=True)
 class Effective:
-    """What the live connections of an origin say, for whoever lands or writes. Several live cards of one company add
-    up: a market or a restriction counts only where all of them have one."""
+    """What the live connection of an origin says, for whoever lands or writes. An origin has one at most (a constraint
+    of `Credential`)."""
 
     origin_id: int
     markets: frozenset[str] = frozenset()  # empty: all
@@ -59,28 +59,27 @@ def _default(setting: Setting) -> Any:
 
 def effective(*, origin_id: int) -> Effective:
     """What counts for rows of this origin, and for writes to it. One statement; ask once a batch."""
-    credentials = list(
+    credential = (
         Credential.unscoped.filter(origin_id=origin_id, state__in=LIVE)
         .select_related("connection")
         .defer("secrets", "token")
-        .order_by("id")
+        .first()
     )
-    if not credentials:
+    if credential is None:
         return Effective(origin_id)
-    cards = [settings_of(c.connection) for c in credentials]
-    served = [registry.get(c.connection.card) for c in credentials]
-    markets = [frozenset(credential_settings(c).get("relevant_market") or ()) for c in credentials]
-    syncing = [c for c, values in zip(credentials, cards, strict=True) if values.get("sync_personas")]
-    since = [datetime.fromisoformat(s) for c in syncing if (s := c.connection.since.get("sync_personas"))]
+    connection = credential.connection
+    values = settings_of(connection)
+    syncing = bool(values.get("sync_personas"))
+    since = connection.since.get("sync_personas")
     return Effective(
         origin_id=origin_id,
-        markets=frozenset().union(*markets) if all(markets) else frozenset(),
+        markets=frozenset(credential_settings(credential).get("relevant_market") or ()),
         # A card without the switch (push, files) always brings edits.
-        sync_personas=bool(syncing) or not all(card.serves("sync_personas") for card in served),
-        sync_personas_since=min(since, default=None),
-        sync_to_market=any(values.get("sync_to_market") for values in cards),
-        mirror=any(values.get("mirror_points") for values in cards),
-        frozen=all(c.frozen_at or c.connection.frozen_at for c in credentials),
+        sync_personas=syncing or not registry.get(connection.card).serves("sync_personas"),
+        sync_personas_since=datetime.fromisoformat(since) if syncing and since else None,
+        sync_to_market=bool(values.get("sync_to_market")),
+        mirror=bool(values.get("mirror_points")),
+        frozen=bool(credential.frozen_at or connection.frozen_at),
     )
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection as db
-from django.db.models import Model
+from django.db.models import Exists, Model, OuterRef
 
 from . import registry
-from .chosen import settings_of
+from .chosen import LIVE, settings_of
 from .kit.card import Card
-from .kit.records import CustomerRecord, LocationRecord, PricingGroupRecord, SaleRecord
-from .models import Credential, CredentialState, Customer, Location, PricingGroup, Sale, StreamState
+from .kit.records import CustomerRecord, FilePiece, LocationRecord, PricingGroupRecord, SaleRecord
+from .models import Credential, CredentialState, Customer, Location, Origin, PricingGroup, Sale, StreamState, Upload
+
+FILES_COUNT = timedelta(days=30)  # a source whose last file of sales is older is a past that was brought over
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ def read_past(*, account_id: int, moment: datetime, location_ids: Collection[int
 
     A place counts as read when some credential of its origin is connected, its sales stream works and has read past the
     moment. A source that is paused, frozen, failing, disconnected or behind is no evidence, and neither is having none,
-    nor a place whose sales are left out (“Restrict imports by location ID”).
+    nor a place whose sales are left out (“Restrict imports by location ID”). Neither is a source that is told: pushed
+    calls and files tell what was sent, not that it was everything.
     """
     states = StreamState.unscoped.filter(account_id=account_id, stream="sales").select_related(
         "credential__connection", "credential__origin"
@@ -47,24 +50,39 @@ def read_past(*, account_id: int, moment: datetime, location_ids: Collection[int
             told[origin.pk].append(f"{registry.get(state.credential.connection.card).title}: {reason}")
         else:
             good.add(origin.pk)
-    for credential in _told_only(account_id, location_ids):
-        title = registry.get(credential.connection.card).title
-        told[credential.origin_id] = [f"{title}: nothing tells that the POS has sent every sale."]
+    for origin_id, sentence in _told_only(account_id, location_ids, moment):
+        told[origin_id] = [sentence]
     if not told:
         return Evidence(False, ("No point of sale is connected whose sales could tell.",))
     waiting = tuple(text for origin, texts in told.items() if origin not in good for text in texts)
     return Evidence(not waiting, waiting)
 
 
-def _told_only(account_id: int, location_ids: Collection[int] | None) -> Iterable[Credential]:
-    """Credentials of cards that are told, not asked: what they were not told, nobody knows."""
-    found = Credential.unscoped.filter(
-        account_id=account_id, origin__isnull=False, state=CredentialState.CONNECTED,
-        connection__card__in=[c.slug for c in registry.CARDS.values() if c.arrivals and not c.streams],
-    )  # fmt: skip
-    if location_ids is not None:
-        found = found.filter(origin__locations__in=list(location_ids)).distinct()
-    return found.select_related("connection")
+def _told_only(account_id: int, location_ids: Collection[int] | None, moment: datetime) -> Iterable[tuple[int, str]]:
+    """(origin, why) of sources that are told, not asked: what they were not told, nobody knows."""
+    cards = registry.CARDS.values()
+    by_file = [c.slug for c in cards if any(s.record is FilePiece for s in c.streams)]
+    pushed = Origin.unscoped.filter(
+        credentials__state=CredentialState.CONNECTED,
+        credentials__connection__card__in=[c.slug for c in cards if c.arrivals and not c.streams],
+    )
+    # A file that a past was brought with says nothing of today; one that came lately may be the till's daily one.
+    sales = Upload.unscoped.filter(origin=OuterRef("pk"), kind="sales", rows_read__gt=0)
+    fetched = Credential.unscoped.filter(origin=OuterRef("pk"), state__in=LIVE)
+    filed = Origin.unscoped.filter(
+        Exists(sales.filter(created_at__gt=moment - FILES_COUNT)) | Exists(sales) & Exists(fetched),
+        platform__in=by_file,
+    )
+    for found in (pushed, filed):
+        found = found.filter(account_id=account_id)
+        if location_ids is not None:
+            found = found.filter(locations__in=list(location_ids))
+        for origin in found.distinct().order_by("pk"):
+            title = registry.get(origin.platform).title
+            if origin.platform in by_file:
+                yield origin.pk, f"{title} ({origin.title}): nothing tells that its files hold every sale."
+            else:
+                yield origin.pk, f"{title}: nothing tells that the POS has sent every sale."
 
 
 def _left_out(states: Collection[StreamState], location_ids: Collection[int] | None) -> dict[int, str]:

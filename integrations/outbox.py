@@ -91,11 +91,6 @@ def enqueue_writes(*, account_id: int, origin_id: int, writer: str, subjects: Ma
     )  # fmt: skip
 
 
-def enqueue_write(*, account_id: int, origin_id: int, writer: str, key: str, subject: str, now: datetime) -> None:
-    """One write."""
-    enqueue_writes(account_id=account_id, origin_id=origin_id, writer=writer, subjects={key: subject}, now=now)
-
-
 def nudge_writes(*, account_id: int, subjects: Collection[str]) -> int:
     """What these lacked may be there now: look at what waits for them at once."""
     return OutboundWrite.unscoped.filter(
@@ -123,16 +118,6 @@ def dispatch_writes(*, enqueue: HandOut) -> int:
                 enqueue(credential.origin_id, token)
                 handed += 1
     return handed
-
-
-def deliver_due(*, slice_s: float | None = None) -> int:
-    """Claim what is due and send it, in this process. Returns how many writes were ended."""
-    ended = 0
-    batches: list[tuple[int, str]] = []
-    dispatch_writes(enqueue=lambda origin_id, token: batches.append((origin_id, token)))
-    for origin_id, token in batches:
-        ended += run_writes(origin_id=origin_id, token=token, slice_s=slice_s)
-    return ended
 
 
 def _ready() -> list[Credential]:
@@ -260,7 +245,8 @@ class Batch:
         if not credential.writes_failed:
             self._answered()  # what had to come first is there
         self.card: Card = registry.get(credential.connection.card)
-        self.settings = card_settings.settings_of(credential.connection)
+        self.chosen = self._chosen(credential)
+        self.settings = self.chosen[0]
         mine = self._mine().order_by("pk")
         try:
             with client_for(credential, self.card) as client:
@@ -297,11 +283,24 @@ class Batch:
         self._look_at_card()
 
     def _look_at_card(self) -> None:
-        live = Credential.unscoped.filter(
-            pk=self.credential.pk, state=CredentialState.CONNECTED, frozen_at=None, connection__frozen_at=None
+        """As it stands now, in one statement: a batch in the middle follows no choice that does not hold any more."""
+        live = (
+            Credential.unscoped.filter(
+                pk=self.credential.pk, state=CredentialState.CONNECTED, frozen_at=None, connection__frozen_at=None
+            )
+            .select_related("connection")
+            .defer("secrets", "token")
+            .first()
         )
-        if not live.exists():
+        if live is None:
             raise Frozen(f"{self.card.title} was frozen or disconnected.")
+        if self._chosen(live) != self.chosen:
+            raise Frozen(f"The settings of {self.card.title} were changed.")
+
+    @staticmethod
+    def _chosen(credential: Credential) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the writes of this batch are judged and made by."""
+        return card_settings.settings_of(credential.connection), card_settings.credential_settings(credential)
 
     def _one(self, write: OutboundWrite) -> None:
         now = timezone.now()

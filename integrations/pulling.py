@@ -5,13 +5,11 @@ is still his, so that a worker that was taken for dead can write nothing any mor
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -60,15 +58,6 @@ WITHOUT_PERMISSION_S = 3600
 
 class LostLease(Exception):
     """Another delivery has this run: write nothing, return quietly."""
-
-
-@dataclass
-class Slice:
-    """What a slice did. `done` False: there is more, queue the next slice."""
-
-    done: bool = True
-    status: str = RunStatus.DONE
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def claim(run_id: int) -> str | None:
@@ -200,15 +189,9 @@ class Pull:
                 refused.append(self._refusal(row, bad.reason, bad.external_id))
         return records, refused
 
-    def _refusal(self, row: Any, reason: str, external_id: str = "") -> tuple[str, str, str, str]:
-        """(key, external id, reason, the row without what the card redacts)."""
+    def _refusal(self, row: Any, reason: str, external_id: str = "") -> arrivals.Refusal:
         external_id = external_id or self.stream.row_id(row)
-        text = json.dumps(_redacted(row, frozenset(self.card.redact)), default=str, ensure_ascii=False)
-        text = text.replace("\\u0000", "").replace("\x00", "")
-        text = text.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair cannot be stored
-        if len(text) > 20_000:
-            text = json.dumps({"cut": text[:20_000]})
-        return (external_id or hashlib.sha256(text.encode()).hexdigest(), external_id, reason[:1000], text)
+        return arrivals.refusal(row, reason, external_id=external_id, redact=self.card.redact)
 
     def _in_parts(self, records: list[Any]) -> list[list[Any]]:
         """Parts with a bounded number of single calls each: what is landed is not asked for again after a stop."""
@@ -335,14 +318,6 @@ def _together(pages: list[Page]) -> Page:
 
 class OutOfTime(Exception):
     """The slice is over inside a page: its parts are landed, its cursor is not moved, the next slice reads it again."""
-
-
-def _redacted(row: Any, keys: frozenset[str]) -> Any:
-    if isinstance(row, dict):
-        return {k: ("…" if k in keys else _redacted(v, keys)) for k, v in row.items()}
-    if isinstance(row, list):
-        return [_redacted(item, keys) for item in row]
-    return row
 
 
 def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[SyncRun], None] | None = None) -> bool:

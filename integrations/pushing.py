@@ -4,8 +4,6 @@ Everything of a call is one transaction: rows, points, stock, and the record tha
 shopper who stands at the till sees his points.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +21,6 @@ from .refusals import Refused
 
 PLATFORM = "push"
 MOST_ITEMS = {"sales": 1000, "customers": 1000, "inventory": 100}  # the vendor names the last one only
-LONGEST_ROW = 20_000
 
 
 class NotListening(Exception):
@@ -279,37 +276,13 @@ def _products(origin: Origin, goods: Sequence[plain.Goods]) -> list[ProductRecor
 
 
 def _refusal(item: _Item) -> arrivals.Refusal:
-    """(key, external id, reason, the item without what the card redacts)."""
-    text = json.dumps(_redacted(item.raw), default=str, ensure_ascii=False)
-    text = text.replace("\\u0000", "").replace("\x00", "")
-    if len(text) > LONGEST_ROW:
-        text = json.dumps({"cut": text[:LONGEST_ROW]})
-    key = item.external_id or hashlib.sha256(text.encode()).hexdigest()
-    return (key, item.external_id, item.reason[:1000], text)
-
-
-def _redacted(value: Any) -> Any:
-    return _without(value, frozenset(name.lower() for name in registry.get(PLATFORM).redact), 0)
-
-
-def _without(value: Any, keys: frozenset[str], depth: int) -> Any:
-    if depth > 20:
-        return "…"
-    if isinstance(value, dict):
-        return {_stored(k): ("…" if k.lower() in keys else _without(v, keys, depth + 1)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without(one, keys, depth + 1) for one in value]
-    return _stored(value) if isinstance(value, str) else value
-
-
-def _stored(text: str) -> str:
-    return text.replace("\x00", "")
+    return arrivals.refusal(item.raw, item.reason, external_id=item.external_id, redact=registry.get(PLATFORM).redact)
 
 
 def _keep(origin: Origin, call: str, items: list[_Item], refused: int, region: str, now: datetime) -> None:
     """The body for thirty days, without the items of people who were removed on request."""
     account_id = origin.account_id
-    bodies = [_redacted(item.raw) for item in items]
+    bodies = [arrivals.redacted(item.raw, registry.get(PLATFORM).redact) for item in items]
     whom = [set(suppression.meanings(body, origin.pk, region)) for body in bodies]
     removed = suppression.listed(account_id=account_id, known=set().union(*whom) if whom else set())
     kept = [n for n, known in enumerate(whom) if not known & removed]

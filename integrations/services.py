@@ -13,7 +13,7 @@ from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
 from . import balances, landing, registry
-from .arrivals import arrive, arrive_safely
+from .arrivals import arrive
 from .card_settings import (
     Effective,
     Saved,
@@ -30,7 +30,6 @@ from .card_settings import (
     note_applied,
     note_counted,
     note_failed,
-    origin_of,
     origins_of,
     read_settings,
     recount,
@@ -62,9 +61,7 @@ from .models import (
 from .outbox import (
     Writes,
     creating,
-    deliver_due,
     dispatch_writes,
-    enqueue_write,
     enqueue_writes,
     forget_writes,
     give_up_writes,
@@ -84,13 +81,13 @@ from .sink import install as install_sink
 __all__ = [
     "BadCredentials", "Batch", "Card", "Effective", "Evidence", "LIVE", "LandAgain", "NotListening",
     "OriginFigures", "Problems", "ProgrammeFacts", "Received", "Refused", "Saved", "Sender", "Sink", "TooMany",
-    "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "arrive_safely", "begin_erasing",
-    "cards_in_use", "confirm", "connect", "creating", "credential_settings", "deliver_due", "disconnect",
+    "TryLater", "VendorError", "Verified", "Wanted", "Writes", "arrive", "begin_erasing",
+    "cards_in_use", "confirm", "connect", "creating", "credential_settings", "disconnect",
     "dismiss", "dispatch_due", "dispatch_writes", "e164", "effective", "email_of", "enqueue_run",
-    "enqueue_write", "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
+    "enqueue_writes", "erase_people", "erase_rest", "erase_sales", "facts_of", "forget_writes",
     "freeze", "give_up_writes", "go_on", "halt", "install_sink", "is_frozen", "is_placeholder", "judged",
     "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
-    "origin_figures", "origin_of", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
+    "origin_figures", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
     "receive", "reconnect", "recount", "region_of", "retry_writes", "run_slice", "run_writes", "save_all",
     "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
     "unfreeze", "writes_of",
@@ -140,8 +137,16 @@ def save_credential(
         credential.secrets_at = timezone.now()
     credential.values, credential.secrets = values, stored
     credential.token = None
-    credential.save()
+    _save_entered(credential)
     return credential
+
+
+_ENTERED = ("values", "secrets", "secrets_at", "token")
+
+
+def _save_entered(credential: Credential, *others: str) -> None:
+    """Of one that is there only what was entered: it may have been frozen or set otherwise since it was loaded."""
+    credential.save(update_fields=None if credential._state.adding else [*_ENTERED, *others])
 
 
 def _read(
@@ -243,7 +248,7 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
     credential.message = credential.setting = ""
     credential.checked_at = now
     credential.connected_at = credential.connected_at or now
-    credential.save()
+    _save_entered(credential, "origin", "state", "message", "setting", "checked_at", "connected_at")
     for stream in shown.streams:
         if stream.on_demand:
             if settings_of(credential.connection).get("mirror_points"):
@@ -261,10 +266,13 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
 
 
 def disconnect(*, credential: Credential) -> None:
-    """Stop reading and forget the secrets. Every row stays, and so do the cursors: entering them again goes on."""
+    """Stop reading and forget the secrets. Every row stays, and so do the cursors: entering them again goes on.
+
+    Its own freeze ends with it, or nothing could connect it again; one of the whole card stays.
+    """
     with transaction.atomic():
         Credential.unscoped.filter(pk=credential.pk).update(
-            state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting=""
+            state=CredentialState.DISCONNECTED, secrets=None, token=None, message="", setting="", frozen_at=None
         )
         _stop_runs(credential, "Disconnected.")
 
@@ -455,5 +463,5 @@ def keep_draft(
     if fresh:
         credential.secrets_at = timezone.now()
     credential.token = None
-    credential.save()
+    _save_entered(credential)
     return credential

@@ -23,19 +23,30 @@ def told(*, origin_id: int, external_ids: Collection[str], now: datetime) -> Non
 
 
 def before(*, origin_id: int, records: Sequence[SaleRecord]) -> dict[str, dict[tuple[str, str], Decimal]]:
-    """What the stored sales of these ids took, by sale. The caller holds the origin's lock, and lands afterwards."""
+    """What the stored sales of these ids took, by sale. The caller holds the origin's lock, and lands afterwards.
+
+    What has neither sku nor product id (a bag, a fee) took nothing that is counted, and stands in nobody's way. A sale
+    of which nothing tells what was bought, not even a name, is one of somebody removed: "" is its product.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT s.external_id, coalesce(nullif(n.sku, ''), n.product_id), coalesce(l.external_id, ''),
-                      sum(n.quantity)
+                      sum(n.quantity), bool_and(n.name = '')
                FROM integrations_sale s LEFT JOIN integrations_location l ON l.id = s.location_id
                JOIN integrations_saleline n ON n.sale_id = s.id
                WHERE s.origin_id = %s AND s.external_id = ANY(%s) GROUP BY 1, 2, 3""",
             [origin_id, [record.external_id for record in records]],
         )
         taken: dict[str, dict[tuple[str, str], Decimal]] = defaultdict(dict)
-        for sale, product, place, quantity in cursor.fetchall():
-            taken[sale][product, place] = quantity
+        nameless = []
+        for sale, product, place, quantity, unnamed in cursor.fetchall():
+            if product:
+                taken[sale][product, place] = quantity
+            elif unnamed:
+                nameless.append((sale, place, quantity))
+        for sale, place, quantity in nameless:
+            if not taken.get(sale):
+                taken[sale]["", place] = quantity
     return taken
 
 

@@ -1,13 +1,15 @@
 """Neutral records with few words, for tests that land rows without a vendor."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
+from typing import Any
 
 from django.db import transaction
 
 from aiqsync.accounts.models import Account
-from integrations import landing
+from integrations import arrivals, landing
 from integrations.kit.records import CustomerRecord, LineRecord, LocationRecord, SaleRecord
 from integrations.models import Customer, Origin, Sale
 
@@ -53,6 +55,16 @@ def sale(external_id: str, *, net: int = 10000, tax: int = 1200, **fields) -> Sa
 
 def refund(external_id: str, *, of: str, net: int = 10000, tax: int = 1200, **fields) -> SaleRecord:
     return sale(external_id, net=-net, tax=-tax, kind="refund", original_id=of, has_details=True, **fields)
+
+
+def arrive(origin: Origin, record: type, records: Sequence[Any], *, stream: str, now: datetime) -> landing.Landed:
+    """A page of these in a transaction of its own, as a sync brings it: again when it met another."""
+    return arrivals.in_one_go(
+        lambda: arrivals.arrive(
+            account_id=origin.account_id, origin_id=origin.pk, stream=stream, record=record, records=records,
+            refused=[], now=now,
+        )
+    )  # fmt: skip
 
 
 def land_customers(origin: Origin, *records: CustomerRecord) -> landing.Landed:

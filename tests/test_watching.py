@@ -129,6 +129,19 @@ def test_refused_rows(shop):
     assert shop.found() == []
 
 
+@pytest.mark.parametrize(("slug", "there"), [("cova", "refused"), ("push", "refused"), ("files", "files")])
+def test_an_alert_of_refused_rows_leads_to_where_they_are(client, shop, slug, there):
+    shop.is_now(shop.connection, card=slug)
+    shop.is_now(shop.stream, enabled=False)
+    with acting_in(shop.account.pk):
+        RefusedRow.objects.create(origin=shop.origin, stream="sales", key="1", reason="no id")
+    [one] = [one for _, one in watching.JUDGES["refused_rows"](NOW)]
+    path, _, anchor = one.path.partition("#")
+    assert anchor == there
+    client.force_login(shop.owner)
+    assert f'id="{anchor}"' in client.get(path).content.decode()
+
+
 @pytest.mark.parametrize(("calls", "fields", "near"), [
     (12_000, {}, True), (11_000, {}, False), (12_000, {"full": True}, False), (12_000, {"manual": True}, False),
 ])  # fmt: skip

@@ -53,7 +53,7 @@ def context(
     open_changes = {c.setting: c for c in SettingChange.objects.filter(connection=link, state__in=OPEN_CHANGE)}
     rows = []
     for setting in standing.card.settings:
-        if setting.name == "frozen" and not standing.in_use:
+        if setting.name == "frozen" and not standing.in_use and not link.frozen_at:
             continue  # nothing is asked and nothing told already
         if setting.on == "card":
             rows.append(_row(setting, setting.name, values[setting.name], facts, verdict, typed, problems))

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_http_methods
 from aiqsync import tasks
 from aiqsync.accounts import audit
 from integrations import services
-from integrations.models import Credential
+from integrations.models import Credential, Origin
+from integrations.uploads.intake import PLATFORM as FILES
 from loyalty import jobs, origin_erasure
 
 from .integrations import card_frame
@@ -22,10 +23,19 @@ def erase(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     found = get_object_or_404(
         Credential.objects.filter(connection__card=slug).select_related("origin").defer("secrets", "token"), pk=pk
     )
-    origin = found.origin
-    if origin is None:
+    if found.origin is None:
         raise Http404
-    here = redirect("admin:card-erase", slug, pk)
+    return _erase(request, slug, found.origin, redirect("admin:card-erase", slug, pk))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def erase_files(request: HttpRequest, pk: int) -> HttpResponse:
+    """The same for a source of files, which may have come by hand alone: then no credential tells of it."""
+    origin = get_object_or_404(Origin.objects.filter(platform=FILES), pk=pk)
+    return _erase(request, FILES, origin, redirect("admin:files-erase", pk))
+
+
+def _erase(request: HttpRequest, slug: str, origin: Origin, here: HttpResponse) -> HttpResponse:
     job = origin_erasure.job_of(origin.pk)
     problem = ""
     if request.method == "POST":
@@ -54,14 +64,13 @@ def erase(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
                 return redirect("admin:card", slug)
             return here
     standing = standing_of(slug, now=timezone.now())
-    live = found.state in services.LIVE
+    live = Credential.objects.filter(origin=origin, state__in=services.LIVE).exists()
     return render(
         request,
         "aiqsync/integrations/erase.html",
         card_frame(
             request,
             standing,
-            credential=found,
             origin=origin,
             connected=live,
             problem=problem,

@@ -28,7 +28,7 @@ from loyalty import contact_import
 
 from .integrations import frame
 from .progress import activity, trouble
-from .standing import IN_USE, day, moment, standing_of
+from .standing import IN_USE, Standing, day, moment, standing_of
 
 SLUG = declared.CARD.slug
 A_PAGE = 20
@@ -59,7 +59,9 @@ def _index(request: HttpRequest, problems: dict[str, str] | None = None) -> Http
         card=standing.card,
         uploads=[_row(upload, now) for upload in page],
         page=page,
-        sources=list(Origin.objects.filter(platform=SLUG).order_by("title").values_list("title", flat=True)),
+        sources=[_source(origin, standing) for origin in Origin.objects.filter(platform=SLUG).order_by("title")],
+        may_erase=may(request.membership.role, "integrations.erase"),
+        freeze=_freeze(standing),
         kinds=[(kind.name, kind.title, kind.what) for kind in columns.KINDS.values()],
         most=settings.FILES_MAX_MB,
         keep=services.bodies.KEEP_DAYS,
@@ -112,9 +114,29 @@ def _place(credential: Any, now) -> dict[str, Any]:
         "tone": {"connected": "good", "paused": "warn"}.get(credential.state, ""),
         "in_use": credential.state in IN_USE,
         "over": credential.state == CredentialState.DISCONNECTED,
+        "frozen": day(credential.frozen_at) if credential.frozen_at else "",
         "since": day(credential.connected_at) if credential.connected_at else "",
         "checked": moment(credential.checked_at, now=now) if credential.checked_at else "",
     }
+
+
+def _source(origin: Origin, standing: Standing) -> dict[str, Any]:
+    """What files came under one name, by hand or fetched: both are one source, and are erased together."""
+    return {
+        "origin": origin,
+        "erasing": bool(origin.erasing_at),
+        "erased": day(origin.erased_at) if origin.erased_at else "",
+        "in_use": any(c.origin_id == origin.pk for c in standing.in_use),
+    }
+
+
+def _freeze(standing: Standing) -> dict[str, Any] | None:
+    """“Use last backup” for all places; with none in use there is nothing to freeze."""
+    link = standing.connection
+    if link is None or not (standing.in_use or link.frozen_at):
+        return None
+    setting = next(one for one in declared.CARD.settings if one.name == "frozen")
+    return {"setting": setting, "on": bool(link.frozen_at)}
 
 
 # One file

@@ -252,9 +252,9 @@ def trouble(standing: Standing) -> list[dict]:
 def _frozen(standing: Standing) -> list[dict]:
     """Since when nothing is asked, and as of when the data is."""
     card, now, link = standing.card, standing.now, standing.connection
-    if link is None or not standing.frozen:
+    if link is None or not (link.frozen_at or standing.frozen):
         return []
-    newest = {
+    newest: dict[int, datetime | None] = {
         pk: max((s.read_until for s in standing.states if s.credential_id == pk and s.read_until), default=None)
         for pk in {c.pk for c in standing.frozen}
     }
@@ -263,6 +263,18 @@ def _frozen(standing: Standing) -> list[dict]:
         "next": "Redemptions that wait for their sale stay as they are. Going on reads what happened meanwhile.",
         "button": "Go on syncing",
     }
+    if link.frozen_at and not standing.in_use:
+        # Nothing would be asked at the moment, but nothing connects either before somebody turns it off.
+        text = format_html(
+            "Frozen since {}: no call goes to {} in either direction, so it cannot be connected either. Everything it "
+            "brought is kept.", moment(link.frozen_at, now=now), card.title,
+        )  # fmt: skip
+        return [
+            note | {
+                "title": "Use last backup is on", "text": text, "next": "Turn it off, then connect again.",
+                "url": reverse("admin:card-freeze", args=[card.slug]),
+            }
+        ]  # fmt: skip
     if link.frozen_at:
         until = max((at for at in newest.values() if at), default=None)
         text = format_html(

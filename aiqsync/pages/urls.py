@@ -70,6 +70,13 @@ def patterns(site) -> list[URLPattern]:
         page("integrations/files/uploads/<int:pk>/errors.csv", files.errors, "file-errors", change, change),
         page("integrations/files/uploads/<int:pk>/differences/", files.differences, "file-differences", change, change),
         page("integrations/files/uploads/<int:pk>/<slug:verb>/", files.act, "file-act", change, change),
+        page(
+            "integrations/files/sources/<int:pk>/erase/",
+            erase_source.erase_files,
+            "files-erase",
+            "integrations.erase",
+            "integrations.erase",
+        ),
         page("integrations/grid/", till.grid, "feature-grid", view, change),
         page(one, card.page, "card", view, change),
         page(one + "progress", card.progress, "card-progress", view, change),

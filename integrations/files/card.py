@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..kit.card import Card, Secret, Text, Verified
 from ..kit.errors import BadCredentials
+from ..kit.settings import freeze
 from .places import Bucket, Client, Folder, Place
 from .streams import Files
 
+_NO_CALLS = "Files are read, and nothing is created anywhere."
+_AS_THEY_COME = "A file brings every shopper and sale it holds: leave out of it what is not to come in."
 _NOT_POS = "A file is not a till: redeem here, and enter the discount in the POS by hand."
 
 
@@ -80,7 +84,19 @@ CARD = Card(
         Text("access_key", label="Access key", required=False, help="Of a user who can list and read the bucket."),
         Secret("secret_key", label="Secret key", required=False, help="It is shown once, when the access key is made."),
     ),
-    settings=(),
+    settings=(replace(freeze("the drop place"), interplay="What somebody uploads by hand is read all the same."),),
+    unserved={
+        "relevant_market": _AS_THEY_COME,
+        "restrict_locations": _AS_THEY_COME,
+        "skip_payment_method": "A file's sales are complete; nothing is asked for afterwards.",
+        "sync_personas": f"What a file says of a shopper always flows in. {_NO_CALLS}",
+        "pricing_group": _NO_CALLS,
+        "sync_to_market": _NO_CALLS,
+        "enrol_after": "Files often bring the past; whom they bring is enrolled under Personas, or by a POS's card.",
+        "sms_optin_after": "Files often bring the past, and an export is no permission to send messages.",
+        "points_import_on": "Balances come over with AIQ's contact export, after a dry run of its own.",
+        "mirror_points": "A file tells a balance of one moment; mirroring needs one that can be asked for again.",
+    },
     base_url="https://s3.amazonaws.com",  # nobody is asked there unless a merchant enters it
     client=client,
     connect=connect,

@@ -24,6 +24,12 @@ from . import cells
 from .columns import CONTACTS, CUSTOMERS, IGNORE, INVENTORY, SALES, Kind
 from .tables import Row
 
+# Which fields of a record a column tells, where the two are not called the same.
+_TELLS = {
+    "name": ("first_name", "last_name"), "phone": ("phone", "phone_raw"), "mobile_phone": ("phone", "phone_raw"),
+    "home_phone": ("phone", "phone_raw"), "email": ("email", "email_raw"), "product": ("name",),
+    "price": ("price_cents",), "cost": ("cost_cents",), "quantity": ("tracks_stock",),
+}  # fmt: skip
 _FULFILMENT = {"delivery": "delivery", "pickup": "pickup", "instore": "in_store", "walkin": "in_store",
                "retail": "in_store", "curbside": "pickup", "online": "pickup"}  # fmt: skip
 MOST_LINES = 500
@@ -56,6 +62,12 @@ class Reading:
     region: str
     currency: str
     now: datetime
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """Fields of customers and products that this file has a column for. Of the others it says nothing at all."""
+        used = {name for one in self.header if (name := self.mapping.get(one, IGNORE)) != IGNORE}
+        return frozenset(field for name in used for field in _TELLS.get(name, (name,)))
 
     def cells(self, row: Row) -> dict[str, str]:
         """Meaning -> text. A row longer than the header has shifted, so it is no row."""

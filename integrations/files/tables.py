@@ -8,7 +8,7 @@ unpacked: `zipfile` reads no more of a member than its directory declares.
 import codecs
 import csv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time
 from typing import Any, BinaryIO, NamedTuple
@@ -78,10 +78,15 @@ def look(body: BinaryIO) -> Shape:
     return _look_csv(body, head)
 
 
-def rows(body: BinaryIO, shape: Shape, *, position: int = 0, number: int = 1) -> Iterator[Row]:
-    """Rows of data from a position (0: the first). `number` is that of the last row before it. Raises `NotATable`."""
+def rows(
+    body: BinaryIO, shape: Shape, *, position: int = 0, number: int = 1, skipping: Callable[[], None] | None = None
+) -> Iterator[Row]:
+    """Rows of data from a position (0: the first). `number` is that of the last row before it. Raises `NotATable`.
+
+    `skipping` is called for each row of a workbook that is read again only to get to the position.
+    """
     if shape.form == "xlsx":
-        yield from _xlsx_rows(body, shape, max(position, shape.start))
+        yield from _xlsx_rows(body, shape, max(position, shape.start), skipping)
     else:
         yield from _csv_rows(body, shape, max(position, shape.start), number)
 
@@ -270,12 +275,18 @@ def _look_xlsx(body: BinaryIO) -> Shape:
     raise NotATable("The first sheet of the workbook is empty.")
 
 
-def _sheet_rows(body: BinaryIO, wide: int) -> Iterator[tuple[int, list[str]]]:
+def _sheet_rows(
+    body: BinaryIO, wide: int, position: int = 0, skipping: Callable[[], None] | None = None
+) -> Iterator[tuple[int, list[str]]]:
     book, sheet = _sheet(body)
     try:
         for at, values in enumerate(sheet.iter_rows(values_only=True, max_col=wide), 1):
             if at > SHEET_ROWS:
                 raise NotATable(f"The workbook has more than {SHEET_ROWS:,} rows. Save it as CSV.")
+            if at <= position:
+                if skipping:
+                    skipping()
+                continue
             yield at, [written(value) for value in values]
     except (KeyError, ValueError, zipfile.BadZipFile, OSError, SyntaxError, TypeError, EOFError):
         raise NotATable("The workbook is damaged. Save it again, or send CSV.") from None
@@ -283,10 +294,10 @@ def _sheet_rows(body: BinaryIO, wide: int) -> Iterator[tuple[int, list[str]]]:
         book.close()
 
 
-def _xlsx_rows(body: BinaryIO, shape: Shape, position: int) -> Iterator[Row]:
-    for at, cells in _sheet_rows(body, len(shape.header)):
-        if at <= position:
-            continue
+def _xlsx_rows(
+    body: BinaryIO, shape: Shape, position: int, skipping: Callable[[], None] | None = None
+) -> Iterator[Row]:
+    for at, cells in _sheet_rows(body, len(shape.header), position, skipping):
         if any(len(cell) > LONGEST_CELL for cell in cells):
             yield Row(at, [], at, f"A cell is longer than {LONGEST_CELL:,} characters.")
             continue

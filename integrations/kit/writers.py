@@ -24,7 +24,6 @@ class WriteContext:
     key: str
     settings: Mapping[str, Any] = field(default_factory=dict)  # the card's
     region: str = "US"
-    location: str = ""  # external id of the shopper's favourite place, where it is known
     asked_at: datetime | None = None
 
 

@@ -48,6 +48,7 @@ def accept(
     if Origin.unscoped.filter(pk=origin.pk).exclude(erasing_at=None).exists():
         raise Refused(f"What {origin.title} brought is being erased. Send the file when that is done.", field="source")
     with transaction.atomic():
+        Origin.unscoped.filter(pk=origin.pk).exclude(erased_at=None).update(erased_at=None)  # it brings something again
         upload = Upload.unscoped.create(
             account_id=account_id, origin=origin, name=_file_name(name), kind=kind, made_by=user, created_at=now
         )
@@ -82,7 +83,7 @@ def keep(*, account_id: int, origin_id: int, pieces: Sequence[FilePiece]) -> lis
         upload, _ = Upload.unscoped.get_or_create(
             account_id=account_id,
             origin_id=origin_id,
-            place=piece.external_id[:700],
+            place=_place_key(piece.external_id),
             defaults={"name": _file_name(piece.path), "came": piece.came, "size": piece.size, "created_at": now},
         )
         if upload.state != UploadState.RECEIVING:
@@ -99,6 +100,15 @@ def keep(*, account_id: int, origin_id: int, pieces: Sequence[FilePiece]) -> lis
                 _turn_away(upload, str(error), now)
             whole.append(upload.pk)
     return whole
+
+
+def _place_key(name: str) -> str:
+    """Path and version as the column holds them. Cut, two long ones would be one file: the digest tells them apart."""
+    longest = Upload._meta.get_field("place").max_length
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{name[: longest - len(digest) - 1]}#{digest}"
 
 
 def _turn_away(upload: Upload, message: str, now: datetime) -> None:

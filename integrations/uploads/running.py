@@ -23,13 +23,13 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
-from integrations import arrivals, chosen
+from integrations import arrivals, chosen, landing
 from integrations.files import cells, columns, tables
 from integrations.files.reading import Found, Reading
 from integrations.kit.errors import Frozen, TryLater
 from integrations.kit.records import CustomerRecord, LocationRecord, ProductRecord, SaleRecord, StockRecord
 from integrations.landing import Landed
-from integrations.models import Customer, Location, Upload, UploadError, UploadFrom, UploadState
+from integrations.models import Customer, Location, Product, Upload, UploadError, UploadFrom, UploadState
 from integrations.refusals import Refused
 from integrations.sink import sink
 
@@ -41,6 +41,7 @@ ROWS_TOGETHER = 400
 CONTACTS_TOGETHER = 200  # each may post points of its own
 SECONDS_TOGETHER = 2.0
 RENEW_S = 5
+LONGEST_SLICE_S = 45  # whoever takes longer than a minute is ended by the queue
 MAX_ATTEMPTS = 5
 ERRORS_KEPT = 10_000
 LOOK_AGAIN_S = 60  # at a file that waits for somebody
@@ -109,10 +110,9 @@ def run_slice(upload_id: int, *, slice_s: float | None = None) -> bool:
         return False
     if upload.started_at is None:
         Upload.unscoped.filter(pk=upload.pk, token=token).update(started_at=Now())
-    deadline = time.monotonic() + (settings.SYNC_SLICE_S if slice_s is None else slice_s)
     try:
         with acting_in(upload.account_id):
-            read = _Run(upload, token, deadline).work()
+            read = _Run(upload, token, settings.SYNC_SLICE_S if slice_s is None else slice_s).work()
         if read:
             return False
         Upload.unscoped.filter(pk=upload.pk, token=token, state=UploadState.RUNNING).update(
@@ -173,8 +173,10 @@ def reading_of(upload: Upload, account: Account, now: datetime) -> Reading:
 class _Run:
     """One claimed file being read."""
 
-    def __init__(self, upload: Upload, token: str, deadline: float) -> None:
-        self.upload, self.token, self.deadline = upload, token, deadline
+    def __init__(self, upload: Upload, token: str, slice_s: float) -> None:
+        self.upload, self.token, self.slice_s = upload, token, slice_s
+        self.began = time.monotonic()
+        self.deadline = self.began + slice_s
         self.account: Account = upload.account
         self.kind = columns.KINDS[upload.kind]
         self.shape = tables.Shape(**upload.shape)
@@ -209,7 +211,15 @@ class _Run:
         return True
 
     def _rows(self, body: Any) -> Iterator[tables.Row]:
-        for row in tables.rows(body, self.shape, position=self.upload.position, number=self.upload.number or 1):
+        found = tables.rows(
+            body, self.shape, position=self.upload.position, number=self.upload.number or 1, skipping=self._keep_lease
+        )
+        for at, row in enumerate(found):
+            if at == 0:
+                # The beginning of a workbook that had to be read again is no progress: the slice counts from here, or
+                # every restart would bring fewer rows than the one before.
+                begins = min(time.monotonic() + self.slice_s, self.began + LONGEST_SLICE_S)
+                self.deadline = max(self.deadline, begins)
             self._keep_lease()
             yield row
 
@@ -325,7 +335,8 @@ class _Run:
             self._land_buyers([one for found in good for one in found.customers])
             return self._arrive("sales", SaleRecord, [one for found in good for one in found.sales], refused)
         if self.kind is columns.INVENTORY:
-            landed = self._arrive("products", ProductRecord, [one for f in good for one in f.products], refused)
+            goods = self._with_stored(Product, [one for f in good for one in f.products])
+            landed = self._arrive("products", ProductRecord, goods, refused)
             levels = self._arrive("stock", StockRecord, [one for f in good for one in f.stock], [])
             # A row is a product and a level of it: changed when either is.
             moved = max(0, len(levels.new) + len(levels.changed) - len(landed.new) - len(landed.changed))
@@ -333,7 +344,21 @@ class _Run:
             landed.unchanged -= min(moved, landed.unchanged)
             return landed
         people = [one for f in good for one in f.customers] + [one.customer for f in good for one in f.contacts]
-        return self._arrive("customers", CustomerRecord, people, refused)
+        return self._arrive("customers", CustomerRecord, self._with_stored(Customer, people), refused)
+
+    def _with_stored(self, model: type[Customer] | type[Product], records: Sequence[Any]) -> Sequence[Any]:
+        """Of those who are known, what no column of this file tells stays: a list of phones forgets no name."""
+        if not records:
+            return records
+        landing.lock_origin(self.upload.origin_id)  # nobody else changes them between this look and the landing
+        columns_of = {one.name for one in model._meta.fields}
+        told = {*self.reading.tells, *PAPERS}  # of papers only digests are stored, and landing keeps those itself
+        untold = [one for one in records[0]._fields[1:] if one in columns_of and one not in told]
+        known = model.unscoped.filter(origin_id=self.upload.origin_id, external_id__in=[r.external_id for r in records])
+        if model is Customer:
+            known = known.filter(erased_at=None)
+        stored = {row.pop("external_id"): row for row in known.values("external_id", *untold)}
+        return [one._replace(**stored.get(one.external_id, {})) for one in records]
 
     def _arrive(self, stream: str, record: type, records: Sequence[Any], refused: Sequence[Entry]) -> Landed:
         return arrivals.arrive(

@@ -137,7 +137,7 @@ def test_every_seam_fails_and_nobody_is_created_twice(settings, monkeypatch, cap
         for _ in range(150):
             writing.due_now()
             try:
-                services.deliver_due()
+                writing.deliver_due()
             except Killed:
                 continue
             if not OutboundWrite.unscoped.filter(state__in=["waiting", "sending"]).exists():

@@ -10,6 +10,7 @@ from django.utils import timezone
 from integrations import clients, docs, registry, services
 from integrations.kit.addresses import Address
 from integrations.kit.card import Lines
+from integrations.kit.settings import STANDARD
 from integrations.models import Connection, Credential
 from integrations.secrets import CannotUnseal
 from tests.factories import make_account
@@ -50,6 +51,15 @@ def test_everything_shown_is_explained(card):
     for stream in card.streams:
         assert not stream.if_empty or stream.if_empty.endswith("."), stream.name
         assert stream.if_empty or stream.name not in ("customers", "sales", "locations"), stream.name
+
+
+@CARDS
+def test_each_standard_setting_is_served_or_its_absence_explained(card):
+    """Settings of the merchant's choices, or the reason why not: nothing is left unsaid in the grid."""
+    served = {one.name for one in card.settings}
+    assert not served & set(card.unserved)
+    assert served | set(card.unserved) == {made(card.title).name for made in STANDARD}
+    assert all(why.endswith(".") for why in card.unserved.values())
 
 
 VENDORS = ("Cova", "Clover", "Dutchie", "Treez", "Square", "Lightspeed", "Flowhub", "Korona", "Meadow", "Blaze",

@@ -1,6 +1,7 @@
 """What a review found: each case was a loss, a doubling or an endless loop once."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -127,6 +128,37 @@ def test_half_a_surrogate_pair_in_a_refused_row(cova, monkeypatch):
     assert run.status == "done" and run.rows_refused and run.rows_new
 
 
+@pytest.mark.parametrize("name", ["A\x00da", "C:\\u0000", "\\\x00", "\\\\u0000\x00\\", "\\"])
+def test_nuls_and_backslashes_in_a_refused_row(cova, monkeypatch, name):
+    cova.connect()
+    stream = CARD.stream("customers")
+    refused = []
+
+    def spoilt(row, context):
+        refused.append(row["Id"])
+        row["PrimaryName"], row["N\x00"] = name, [name]
+        raise BadRow("N\x00o.")
+
+    monkeypatch.setattr(stream, "parse", staticmethod(spoilt))
+    run = cova.sync("customers")["customers"]
+    assert run.status == "done" and run.rows_refused == len(refused) > 0
+    for kept in RefusedRow.unscoped.all():
+        assert kept.row["PrimaryName"] == name.replace("\x00", "") and kept.row["N"] == [name.replace("\x00", "")]
+        assert kept.reason == "No."
+
+
+def test_a_refused_row_whose_id_cannot_be_stored(cova, monkeypatch):
+    cova.connect()
+    stream = CARD.stream("customers")
+
+    def spoilt(row, context):
+        raise BadRow("No.", external_id="a\x00b\ud83d")
+
+    monkeypatch.setattr(stream, "parse", staticmethod(spoilt))
+    assert cova.sync("customers")["customers"].status == "done"
+    assert RefusedRow.unscoped.get().external_id == "ab?"
+
+
 def test_an_error_of_ours_is_told_without_the_row(cova, monkeypatch, caplog):
     cova.connect()
 
@@ -158,6 +190,45 @@ def test_a_disconnect_is_not_undone_by_a_log_in(cova):
         services.disconnect(credential=credential)
         client.authorize()
     assert Credential.unscoped.get().token is None
+
+
+@pytest.mark.parametrize("act", ["connect", "reconnect", "store", "draft"])
+def test_what_was_chosen_while_a_credential_is_saved_stays(cova, monkeypatch, act):
+    """Somebody freezes it and chooses its market while another enters its values: neither undoes the other."""
+    credential = cova.connect()
+    stale = Credential.unscoped.select_related("connection").get(pk=credential.pk)
+
+    def meanwhile():
+        services.freeze(credential=credential, now=timezone.now())
+        services.save_credential_settings(
+            credential=credential, given={"relevant_market": ["CA-BC"]}, now=timezone.now()
+        )
+        Credential.unscoped.filter(pk=credential.pk).update(writes_failed=3, writes_message="Later.")
+
+    if act in ("connect", "reconnect"):
+        real = CARD.connect
+
+        def asked(client):
+            verified = real(client)
+            meanwhile()
+            return verified
+
+        monkeypatch.setattr(registry, "get", lambda slug: replace(CARD, connect=asked))
+        if act == "connect":
+            services.connect(credential=stale, now=timezone.now())
+        else:
+            services.reconnect(credential=stale, given=cova.given(), now=timezone.now())
+    else:
+        meanwhile()
+        if act == "store":
+            services.save_credential(connection=stale.connection, given=cova.given(), credential=stale)
+        else:
+            Credential.unscoped.filter(pk=stale.pk).update(state="draft")
+            stale.state = "draft"
+            services.keep_draft(connection=stale.connection, given={"company_id": "501200"}, credential=stale)
+    credential.refresh_from_db()
+    assert credential.frozen_at and credential.settings == {"relevant_market": ["CA-BC"]}
+    assert (credential.writes_failed, credential.writes_message) == (3, "Later.")
 
 
 def test_the_first_success_brings_the_rhythm_back(cova):

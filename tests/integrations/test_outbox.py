@@ -11,7 +11,7 @@ from integrations.models import Connection, Credential, Customer, Origin, Outbou
 from loyalty import erasure
 from loyalty.models import Persona, Source
 
-from .writing import counts, due_now, full_in_pos, in_pos, ready, sign_up, the_write
+from .writing import counts, deliver_due, due_now, full_in_pos, in_pos, ready, sign_up, the_write
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +31,7 @@ def test_sync_personas_acts(cova):
     cova.sync("locations", "pricing_groups", "customers")
     sign_up(cova.account, 1)
     assert not OutboundWrite.unscoped.exists()
-    services.deliver_due()
+    deliver_due()
     assert in_pos(cova, phone="6047770001") == []
 
     services.save_settings(
@@ -39,7 +39,7 @@ def test_sync_personas_acts(cova):
     )
     persona = sign_up(cova.account, 2)
     assert the_write().subject == str(persona.contact_id)
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     [line] = in_pos(cova, phone="6047770002")
     assert line[1:3] == ["Nova", "Reed 2"]
     write = the_write()
@@ -50,7 +50,7 @@ def test_sync_personas_acts(cova):
     assert cova.sync("customers")["customers"].rows_new == 0
     assert Persona.unscoped.filter(phone="+16047770002").count() == 1
     # Nobody who was a member before is created, and nobody twice.
-    assert services.deliver_due() == 0
+    assert deliver_due() == 0
     assert in_pos(cova, phone="6047770001") == []
 
 
@@ -59,12 +59,12 @@ def test_pricing_group_acts(cova):
     ready(cova, pricing_group="41")
     sign_up(cova.account, 1)
     services.save_settings(connection=cova.credential.connection, given={"pricing_group": "42"}, now=timezone.now())
-    services.deliver_due()
+    deliver_due()
     [line] = in_pos(cova, phone="6047770001")
     assert line[6] == "42"
     services.save_settings(connection=cova.credential.connection, given={"pricing_group": ""}, now=timezone.now())
     sign_up(cova.account, 2)
-    services.deliver_due()
+    deliver_due()
     [line] = in_pos(cova, phone="6047770002")
     assert line[6] == ""
 
@@ -85,7 +85,7 @@ def test_who_is_there_already_is_found_and_not_touched(on):
     expected[sign_up(on.account, phone="6047771011", first_name="Nova")] = heir
     expected[sign_up(on.account, phone="6047771012", first_name="Nova")] = gone
     there = {line[0]: line for line in in_pos(on)}
-    assert services.deliver_due() == len(expected)
+    assert deliver_due() == len(expected)
     for persona, found in expected.items():
         assert (the_write(persona).state, the_write(persona).external_id) == ("found", found), persona
     assert {line[0]: line for line in in_pos(on)} == there
@@ -97,7 +97,7 @@ def test_whom_a_sync_brought_meanwhile_is_not_created(on):
     made = on.control("edit", first_name="Nova", last_name="Reed 1", phone="604 777 0001")["customer_id"]
     on.sync("customers")
     calls = len(on.calls())
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert (the_write(persona).state, the_write(persona).external_id) == ("found", made)
     assert len(on.calls()) == calls  # we knew it ourselves
 
@@ -114,7 +114,7 @@ def test_contact_flags_are_the_consent(on):
                 now=timezone.now(),
             )  # fmt: skip
         said[persona] = yes
-    services.deliver_due()
+    deliver_due()
     for persona, yes in said.items():
         full = full_in_pos(on, the_write(persona).external_id)
         flags = {m["ContactMethodCategory"]: m["DoNotContact"] for m in full["ContactMethods"]}
@@ -152,12 +152,12 @@ def test_somebody_without_phone_and_e_mail_waits_until_there_is_one(on):
     with acting_in(on.account.pk):
         persona = make_persona(on.account, member=False)
         personas.enrol(persona=persona, ground="staff", from_date=timezone.now().date(), now=timezone.now())
-        assert services.deliver_due() == 0
+        assert deliver_due() == 0
         write = the_write()
         assert (write.state, write.attempts) == ("waiting", 0) and "no phone number" in write.message
         persona.refresh_from_db()
         personas._take_over(persona, personas._look(on.account.pk, {"phone": "+16047770009"}), ("", ""))
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert len(in_pos(on, phone="6047770009")) == 1
 
 
@@ -175,7 +175,7 @@ def test_a_page_that_landed_the_record_before_our_commit_makes_no_second_shopper
         create(self, *given)
 
     monkeypatch.setattr(outbox.Batch, "_created", late)
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     source = Source.unscoped.get(customer__external_id=the_write().external_id)
     assert source.persona_id == persona.pk
 
@@ -186,7 +186,7 @@ def test_a_shared_phone_is_somebody_only_with_the_name(on):
     on.control("edit", first_name="Bob", last_name="Vale", phone="604-777-0001")
     persona = sign_up(on.account, phone="6047770001", first_name="Ada", last_name="Vale")
     Identifier.unscoped.filter(persona=persona).update(shared=True)
-    services.deliver_due()
+    deliver_due()
     assert the_write().state == "sent"
     assert sorted(line[1] for line in in_pos(on, phone="6047770001")) == ["Ada", "Bob"]
 
@@ -198,15 +198,15 @@ def test_what_the_pos_refuses_for_good_fails_with_its_sentence(cova):
     ready(cova, pricing_group="41")
     Connection.unscoped.update(settings={"sync_personas": True, "pricing_group": "999"})
     sign_up(cova.account, 1)
-    services.deliver_due()
+    deliver_due()
     write = the_write()
     assert (write.state, write.asked_at, write.payload) == ("failed", None, {})
     assert write.message == "Cova does not take this shopper: The pricing group does not exist."
     link = Connection.unscoped.get()
     services.save_settings(connection=link, given={"pricing_group": "41"}, now=timezone.now())
-    assert services.deliver_due() == 0  # nobody tries it again by himself
+    assert deliver_due() == 0  # nobody tries it again by himself
     assert services.retry_writes(connection=link) == 1
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert in_pos(cova, phone="6047770001")[0][6] == "41"
 
 
@@ -217,7 +217,7 @@ def test_given_up_is_not_sent(on, monkeypatch):
     on.fault("500", match=SEARCH, times=-1)
     for _ in range(4):
         due_now()
-        services.deliver_due()
+        deliver_due()
     assert counts(on) == {"failed": 2}
     write = OutboundWrite.unscoped.order_by("pk").first()
     assert write.message == "Cova has a fault on its side (HTTP 500). Tried 2 times."
@@ -226,7 +226,7 @@ def test_given_up_is_not_sent(on, monkeypatch):
     assert services.retry_writes(connection=link) == 1
     on.control("faults", clear=True)
     due_now()
-    services.deliver_due()
+    deliver_due()
     assert counts(on) == {"given_up": 1, "sent": 1}
     assert in_pos(on, phone="6047770001") == [] and len(in_pos(on, phone="6047770002")) == 1
 
@@ -236,23 +236,23 @@ def test_a_fault_of_the_pos_is_not_hammered(on):
     for n in range(5):
         sign_up(on.account, n)
     on.fault("500", match=SEARCH, times=-1)
-    services.deliver_due()
+    deliver_due()
     assert sorted(OutboundWrite.unscoped.values_list("attempts", flat=True)) == [0, 0, 0, 0, 1]
     calls = len(on.calls())
-    services.deliver_due()
+    deliver_due()
     assert len(on.calls()) == calls
     told = services.writes_of(connection=on.credential.connection)
     assert told.closed == "Cova has a fault on its side (HTTP 500). It is tried again by itself; nothing is lost."
     on.control("faults", clear=True)
     due_now()
-    assert services.deliver_due() == 5
+    assert deliver_due() == 5
     assert services.writes_of(connection=on.credential.connection).closed == ""
 
 
 def test_asked_to_slow_down_is_no_try(on):
     sign_up(on.account, 1)
     on.fault("429", match=CREATE, method="POST", seconds=30)
-    services.deliver_due()
+    deliver_due()
     write = the_write()
     assert (write.state, write.attempts, write.asked_at) == ("waiting", 0, None)
     assert write.next_try_at > timezone.now() + timedelta(seconds=20)
@@ -276,7 +276,7 @@ def test_nothing_is_asked_of_a_pos_that_is_shut(on, how):
         services.save_settings(connection=link, given={"sync_personas": False}, now=now)
     calls = len(on.calls())
     for _ in range(2):
-        services.deliver_due()
+        deliver_due()
     assert len(on.calls()) == calls
     write = the_write()
     assert (write.state, write.attempts) == ("waiting", 0)
@@ -284,7 +284,7 @@ def test_nothing_is_asked_of_a_pos_that_is_shut(on, how):
     Connection.unscoped.update(frozen_at=None)
     Credential.unscoped.update(frozen_at=None, state="connected", secrets=credential.secrets)
     services.save_settings(connection=link, given={"sync_personas": True}, now=now)
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
 
 
 def test_frozen_in_the_middle_ends_at_the_next_call(on, monkeypatch):
@@ -297,9 +297,41 @@ def test_frozen_in_the_middle_ends_at_the_next_call(on, monkeypatch):
         return make(self, *given)
 
     monkeypatch.setattr(outbox.Batch, "_create", freeze_then_create)
-    services.deliver_due()
+    deliver_due()
     assert not [call for call in on.calls() if call["method"] == "POST" and "customerfull" in call["path"].lower()]
     assert set(OutboundWrite.unscoped.values_list("state", "attempts", "asked_at")) == {("waiting", 0, None)}
+
+
+@pytest.mark.parametrize("changed", ["off", "market", "group"])
+def test_switched_in_the_middle_of_a_batch_no_further_write_goes_out(cova, monkeypatch, changed):
+    """One create is out when somebody changes what is told: the second write's calls end there, the third has none."""
+    on = cova
+    link = ready(on)
+    if changed == "market":
+        on.set(relevant_market=["CA-BC"])
+    for n in range(3):
+        sign_up(on.account, n)
+    given = {
+        "off": {"sync_personas": False}, "market": {"sync_to_market": True}, "group": {"pricing_group": "41"},
+    }[changed]  # fmt: skip
+    make, made = outbox.Batch._make, []
+
+    def change_then_make(self, *args):
+        made.append(1)
+        if len(made) == 2:
+            services.save_settings(connection=link, given=given, now=timezone.now())
+            on.since = len(on.control("calls?since=0"))
+        return make(self, *args)
+
+    monkeypatch.setattr(outbox.Batch, "_make", change_then_make)
+    assert deliver_due() == 1
+    assert on.calls() == [] and len(made) == 2
+    states = OutboundWrite.unscoped.order_by("pk").values_list("state", "attempts", "asked_at")
+    assert list(states) == [("sent", 0, None), ("waiting", 0, None), ("waiting", 0, None)]
+    # What holds now decides about the others.
+    monkeypatch.undo()
+    deliver_due()
+    assert len([w for w in OutboundWrite.unscoped.all() if w.state == "sent"]) == (3 if changed == "group" else 1)
 
 
 def test_a_pricing_group_that_is_gone_holds_everybody_and_says_so(cova):
@@ -308,12 +340,12 @@ def test_a_pricing_group_that_is_gone_holds_everybody_and_says_so(cova):
     ready(cova, pricing_group="41")
     PricingGroup.unscoped.filter(external_id="41").update(deleted=True)
     sign_up(cova.account, 1)
-    services.deliver_due()
+    deliver_due()
     assert the_write().state == "waiting"
     assert "was removed in Cova" in services.writes_of(connection=cova.credential.connection).closed
     PricingGroup.unscoped.update(deleted=False)
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
 
 
 def test_nobody_is_created_before_the_customers_were_read_once(cova):
@@ -322,23 +354,23 @@ def test_nobody_is_created_before_the_customers_were_read_once(cova):
     cova.connect()
     turn_on(cova)
     sign_up(cova.account, 1)
-    services.deliver_due()
+    deliver_due()
     assert the_write().state == "waiting"
     assert "customers must be read once" in services.writes_of(connection=cova.credential.connection).closed
     cova.sync("locations", "customers")
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
 
 
 def test_a_service_without_permission_is_no_try(on):
     sign_up(on.account, 1)
     on.fault("no_permission", match=CREATE, method="POST")
-    services.deliver_due()
+    deliver_due()
     write = the_write()
     assert (write.state, write.attempts, write.asked_at) == ("waiting", 0, None)
     assert "permission" in write.message
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
 
 
 # Who is not wanted any more
@@ -347,14 +379,14 @@ def test_a_service_without_permission_is_no_try(on):
 def test_an_erased_shopper_is_not_sent_and_nothing_of_him_stays(on):
     persona = sign_up(on.account, 1)
     on.fault("lost", match=CREATE, method="POST")
-    services.deliver_due()
+    deliver_due()
     assert the_write().payload
     with acting_in(on.account.pk):
         erasure.erase(account_id=on.account.pk, persona_id=persona.pk, user=None, now=timezone.now())
     write = the_write()
     assert (write.state, write.payload, write.message, write.external_id) == ("not_needed", {}, "", "")
     due_now()
-    assert services.deliver_due() == 0
+    assert deliver_due() == 0
     # The POS made the record all the same: it comes as nobody's.
     on.sync("customers")
     assert not Persona.unscoped.filter(phone="+16047770001").exists()
@@ -371,7 +403,7 @@ def test_erased_while_the_pos_answers_nothing_lands(on, monkeypatch):
         return record
 
     monkeypatch.setattr(outbox.Batch, "_create", erase_meanwhile)
-    assert services.deliver_due() == 0
+    assert deliver_due() == 0
     assert (the_write().state, the_write().payload) == ("not_needed", {})
     assert not Customer.unscoped.filter(phone="+16047770001").exists()
 
@@ -379,7 +411,7 @@ def test_erased_while_the_pos_answers_nothing_lands(on, monkeypatch):
 def test_an_archived_shopper_is_not_created(on):
     persona = sign_up(on.account, 1)
     Persona.unscoped.filter(pk=persona.pk).update(archived_at=timezone.now())
-    services.deliver_due()
+    deliver_due()
     assert (the_write().state, the_write().message) == ("not_needed", "They were archived.")
 
 
@@ -392,7 +424,7 @@ def test_two_who_were_merged_are_created_once(on, survivor):
     one, other = people[survivor], people[1 - survivor]
     with acting_in(on.account.pk):
         merging.merge(account_id=on.account.pk, one_id=one.pk, other_id=other.pk, now=timezone.now())
-    services.deliver_due()
+    deliver_due()
     assert the_write(one).state == "sent"
     assert the_write(other).state == ("found" if survivor == 0 else "not_needed")
     assert len([line for line in in_pos(on) if line[1] == "Nova"]) == 1
@@ -405,27 +437,27 @@ def test_sync_to_market_acts_on_sign_ups(on):
     )
     services.save_settings(connection=on.credential.connection, given={"sync_to_market": True}, now=timezone.now())
     sign_up(on.account, 1)
-    services.deliver_due()
+    deliver_due()
     told = services.writes_of(connection=on.credential.connection)
     [(why, number)] = told.reasons
     assert (number, "state or province is not known" in why) == (1, True)
     assert in_pos(on, phone="6047770001") == []
     services.save_settings(connection=on.credential.connection, given={"sync_to_market": False}, now=timezone.now())
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
 
 
 def test_two_cards_of_one_company_are_one_origin_and_create_once(on):
     sign_up(on.account, 1)
     origin = on.credential.origin_id
     assert services.creating(account_id=on.account.pk, now=timezone.now()) == [origin]
-    services.deliver_due()
+    deliver_due()
     services.disconnect(credential=on.credential)
     assert services.creating(account_id=on.account.pk, now=timezone.now()) == []
     on.connect()
     assert on.credential.origin_id == origin
     sign_up(on.account, 1, ground="staff")
-    services.deliver_due()
+    deliver_due()
     assert len(in_pos(on, phone="6047770001")) == 1
 
 
@@ -441,12 +473,12 @@ def test_while_the_source_is_erased_a_write_waits_and_no_other_is_tried(on, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(outbox.Batch, "_create", and_then_erasing)
-        assert services.deliver_due() == 0
+        assert deliver_due() == 0
     write = the_write(first)
     assert (write.state, write.attempts) == ("waiting", 0) and "being erased" in write.message and write.asked_at
     assert the_write(second).state == "waiting" and in_pos(on, phone="6047770002") == []
     Origin.unscoped.update(erasing_at=None)
     due_now()
-    assert services.deliver_due() == 2
+    assert deliver_due() == 2
     assert (the_write(first).state, the_write(second).state) == ("sent", "sent")
     assert len(in_pos(on, phone="6047770001")) == 1

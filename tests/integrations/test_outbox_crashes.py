@@ -11,7 +11,7 @@ from integrations.kit import client as http
 from integrations.models import Credential, OutboundWrite
 from loyalty.models import Persona, Source
 
-from .writing import counts, due_now, in_pos, ready, sign_up, the_write
+from .writing import counts, deliver_due, due_now, in_pos, ready, sign_up, the_write
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +36,7 @@ def test_an_answer_that_was_lost_is_looked_for(on, impatient, lost):
     """The POS created the shopper and we did not hear of it: nothing is sent again until it was looked for."""
     persona = sign_up(on.account, 1)
     on.fault(lost, match=CREATE, method="POST", **({"seconds": 1.5} if lost == "slow" else {}))
-    assert services.deliver_due() == 0
+    assert deliver_due() == 0
     write = the_write()
     assert write.state == "waiting" and write.asked_at and write.payload["phone"] == "+16047770001"
     assert (write.attempts, len(in_pos(on, phone="6047770001"))) == (1, 1)
@@ -44,10 +44,10 @@ def test_an_answer_that_was_lost_is_looked_for(on, impatient, lost):
     OutboundWrite.unscoped.update(next_try_at=timezone.now())
     Credential.unscoped.update(writes_after=None)
     calls = len(on.calls())
-    services.deliver_due()
+    deliver_due()
     assert len(on.calls()) == calls and "looked for" in the_write().message
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     [line] = in_pos(on, phone="6047770001")
     assert (the_write().state, the_write().external_id, the_write().payload) == ("sent", line[0], {})
     assert Source.unscoped.get(customer__external_id=line[0]).persona_id == persona.pk
@@ -58,9 +58,9 @@ def test_an_answer_that_was_lost_is_found_though_the_search_does_not_know_it_yet
     ready(cova)
     sign_up(cova.account, 1)
     cova.fault("lost", match=CREATE, method="POST")
-    services.deliver_due()
+    deliver_due()
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert the_write().state == "sent"
     assert len(in_pos(cova, phone="6047770001")) == 1
 
@@ -68,10 +68,10 @@ def test_an_answer_that_was_lost_is_found_though_the_search_does_not_know_it_yet
 def test_a_time_out_before_the_pos_acted_ends_in_one(on, impatient):
     sign_up(on.account, 1)
     on.fault("timeout", match=CREATE, method="POST", seconds=1)
-    services.deliver_due()
+    deliver_due()
     assert in_pos(on, phone="6047770001") == []
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert len(in_pos(on, phone="6047770001")) == 1
 
 
@@ -127,15 +127,15 @@ def test_killed_at_each_step_nothing_doubles_and_nothing_is_lost(on, monkeypatch
     with monkeypatch.context() as patched:
         seam(patched)
         with pytest.raises(Killed):
-            services.deliver_due()
+            deliver_due()
     if seam is not _after_commit:
         assert the_write().state == "sending"
-        assert services.deliver_due() == 0  # its lease still runs
+        assert deliver_due() == 0  # its lease still runs
     asked = the_write().asked_at
     assert bool(asked) == (seam in (_after_asked, _after_the_answer, _before_commit))
     for _ in range(3):
         due_now()
-        services.deliver_due()
+        deliver_due()
     [line] = in_pos(on, phone="6047770001")
     assert (the_write().state, the_write().external_id) == ("sent", line[0])
     assert Source.unscoped.get(customer__external_id=line[0]).persona_id == persona.pk
@@ -152,19 +152,19 @@ def test_writes_of_one_shopper_go_out_in_their_order(on):
     )
     first = OutboundWrite.unscoped.exclude(pk=later.pk).get()
     on.fault("500", match=SEARCH)
-    services.deliver_due()
+    deliver_due()
     due_now(pk=later.pk)
-    services.deliver_due()  # the first waits for its next try, and the later one for the first
+    deliver_due()  # the first waits for its next try, and the later one for the first
     later.refresh_from_db()
     assert (later.state, later.attempts) == ("waiting", 0)
     OutboundWrite.unscoped.filter(pk=first.pk).update(state="failed")
     due_now()
-    services.deliver_due()
+    deliver_due()
     later.refresh_from_db()
     assert later.state == "waiting"
     OutboundWrite.unscoped.filter(pk=first.pk).update(state="given_up")
     due_now()
-    services.deliver_due()
+    deliver_due()
     later.refresh_from_db()
     assert later.state == "sent"
 
@@ -206,7 +206,7 @@ def test_several_dispatchers_and_workers_at_once(on, monkeypatch):
     for thread in threads:
         thread.join()
     assert errors == []
-    while services.deliver_due():
+    while deliver_due():
         pass
     assert counts(on) == {"sent": 24}
     for n in range(24):

@@ -31,7 +31,7 @@ from tests.factories import make_user
 from . import test_settings_act  # noqa: F401  (registers Cova's)
 from .proving import PROOFS, proves
 from .tills import credential_of, due_again, freeze
-from .writing import due_now, sign_up, the_write
+from .writing import deliver_due, due_now, sign_up, the_write
 
 pytestmark = pytest.mark.django_db
 PULLED = ("clover", "partner")
@@ -145,7 +145,7 @@ def test_off_new_customers_arrive_and_edits_do_not_and_nobody_is_created(till):
     assert here(new).first_name == "Ben"
     assert (here(one).first_name, here(one).phone) == ("Ada", "+13035550142")
     sign_up(till.account, phone="3035550150", first_name="Nova")
-    assert services.deliver_due() == 0 and not OutboundWrite.unscoped.exists()
+    assert deliver_due() == 0 and not OutboundWrite.unscoped.exists()
 
 
 @proves("sync_personas", "clover")
@@ -167,9 +167,9 @@ def test_on_edits_flow_from_that_moment_and_who_signs_up_is_created_once(till):
 
     persona = sign_up(till.account, phone="3035550150", first_name="Nova", last_name="Reed")
     found = sign_up(till.account, phone="3035550143", first_name="Ben")
-    services.deliver_due()
+    deliver_due()
     due_now()
-    assert services.deliver_due() == 0
+    assert deliver_due() == 0
     write = the_write(persona)
     assert (write.state, write.payload) == ("sent", {})
     assert not OutboundWrite.unscoped.filter(subject=str(found.contact_id), state="sent").exists()
@@ -201,7 +201,7 @@ def test_frozen_no_call_goes_to_the_pos_in_either_direction(till):
         if writes:
             sign_up(till.account, phone=f"303555015{number}", first_name="Nova")
             due_now()
-            services.deliver_due()
+            deliver_due()
         due_again(till)
         assert services.dispatch_due(enqueue=lambda pk: None)["started"] == 0
         assert services.sync_now(connection=credential.connection, enqueue=lambda pk: None) == 0
@@ -220,7 +220,7 @@ def test_frozen_no_call_goes_to_the_pos_in_either_direction(till):
         assert Sale.unscoped.filter(external_id=missed).exists()  # goes on and catches up
         if writes:
             due_now()
-            services.deliver_due()
+            deliver_due()
             assert OutboundWrite.unscoped.filter(state="sent").count() == number + 1
 
 

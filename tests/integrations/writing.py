@@ -58,6 +58,13 @@ def due_now(**lookup) -> None:
     Credential.unscoped.update(writes_after=None)
 
 
+def deliver_due(*, slice_s: float | None = None) -> int:
+    """Claim what is due and send it, in this process. Returns how many writes were ended."""
+    batches: list[tuple[int, str]] = []
+    services.dispatch_writes(enqueue=lambda origin_id, token: batches.append((origin_id, token)))
+    return sum(services.run_writes(origin_id=origin, token=token, slice_s=slice_s) for origin, token in batches)
+
+
 def the_write(persona: Persona | None = None) -> OutboundWrite:
     return OutboundWrite.unscoped.get(**({"subject": str(persona.contact_id)} if persona else {}))
 

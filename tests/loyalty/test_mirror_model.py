@@ -9,14 +9,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
-from integrations import arrivals, services
+from integrations import services
 from integrations.kit.records import BalanceRecord, CustomerRecord, SaleRecord
 from integrations.models import Connection, Credential, Customer
 from loyalty import audits, earning, ledger, merging, mirror, personas
 from loyalty.models import Merge, Persona, Programme, Source, Wallet
 
 from ..factories import make_account, make_discount
-from ..records import customer, make_origin, sale
+from ..records import arrive, customer, make_origin, sale
 
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
@@ -45,10 +45,7 @@ class World:
 
     def arrive(self, record, rows) -> None:
         with acting_in(self.account.pk):
-            arrivals.arrive_safely(
-                account_id=self.account.pk, origin_id=self.origin.pk, stream="x", record=record, records=rows,
-                now=self.tick(),
-            )  # fmt: skip
+            arrive(self.origin, record, rows, stream="x", now=self.tick())
 
     def tick(self) -> datetime:
         self.now += timedelta(minutes=7)

@@ -28,9 +28,9 @@ class Creating:
             account=self.account, connection=link, origin=self.origin, state="connected"
         )
         self.persona = make_persona(self.account, **{"phone": PHONE} | persona)
-        services.enqueue_write(
+        services.enqueue_writes(
             account_id=self.account.pk, origin_id=self.origin.pk, writer="customer",
-            key=outbound.key_of(self.persona.contact_id), subject=str(self.persona.contact_id), now=NOW,
+            subjects={outbound.key_of(self.persona.contact_id): str(self.persona.contact_id)}, now=NOW,
         )  # fmt: skip
         self.write = OutboundWrite.unscoped.get()
 

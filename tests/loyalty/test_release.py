@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 
 from integrations.kit.records import SaleRecord
-from integrations.models import Connection, Credential, Location, StreamState
+from integrations.models import Connection, Credential, Location, StreamState, Upload
 from integrations.services import read_past
 from integrations.sink import Batch, sink
 from loyalty import audits, ledger, reconcile
 from loyalty.models import Merge, Persona, Programme, Redemption, Shortfall
 from stores.models import StoreMapping
 from tests.factories import make_account, make_discount, make_persona, make_store
+from tests.integrations.files.sheets import sent_and_read
 from tests.loyalty.race import at_once
 from tests.records import NOON, customer, land_customers, land_sales, make_origin, refund, sale
 
@@ -119,6 +120,30 @@ class TestWithoutASale:
         shop.read(NOON + 30 * HOUR)
         shop.redeem("T1", store_id=store.pk)
         assert not read_past(account_id=shop.account.pk, moment=NOON).ok
+        assert reconcile.release_due(now=NOON + 40 * HOUR) == 1
+
+    @pytest.mark.parametrize("how", ["by hand", "fetched"])
+    def test_files_of_sales_are_no_evidence(self, shop, how):
+        """A till whose sales come by file: what was sent is known, not that it was everything."""
+        shop.redeem("T1")
+        shop.read(NOON + 30 * HOUR)
+        sent_and_read(shop.account, "order id,date,total\n1,2026-03-02,5\n", name="sales.csv")
+        if how == "fetched":
+            link = Connection.unscoped.create(account=shop.account, card="files")
+            Credential.unscoped.create(
+                account=shop.account, connection=link, origin=Upload.unscoped.get().origin, state="connected"
+            )
+        assert reconcile.release_due(now=NOON + 40 * HOUR) == 0
+        seen = reconcile.evidence(account_id=shop.account.pk, store_id=None, moment=NOON + 24 * HOUR)
+        assert seen.waiting == ("File drop (Old till): nothing tells that its files hold every sale.",)
+        # A past that was brought over once holds nothing up; a place that files are fetched from does.
+        Upload.unscoped.update(created_at=NOON - 60 * DAY)
+        assert reconcile.release_due(now=NOON + 40 * HOUR) == (1 if how == "by hand" else 0)
+
+    def test_files_of_customers_hold_nothing_up(self, shop):
+        shop.redeem("T1")
+        shop.read(NOON + 30 * HOUR)
+        sent_and_read(shop.account, "id,first name\n1,Ada\n")
         assert reconcile.release_due(now=NOON + 40 * HOUR) == 1
 
     def test_a_web_redemption_is_never_released_by_itself(self, shop):

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from integrations import arrivals, landing, services
+from integrations import landing, services
 from integrations.kit.records import SaleRecord
 from integrations.sink import Batch, LandAgain, sink
 from loyalty import bought, enrol_after, jobs, personas, switches
 from loyalty.models import Enrolment, Entry, Job, Persona
-from tests.records import customer, sale
+from tests.records import arrive, customer, sale
 
 from .race import Acting, overlap
 from .switching import Shop
@@ -64,16 +64,12 @@ def test_a_page_beside_the_job(shop, monkeypatch):
         real(work, change)
         if not pages:
             record = sale("q1", customer_id="quy", sold_at=shop.day(-2))
-            landed = lambda: arrivals.arrive_safely(  # noqa: E731
-                account_id=shop.account.pk, origin_id=shop.origin.pk, stream="sales", record=SaleRecord,
-                records=[record], now=shop.now,
-            )  # fmt: skip
+            landed = lambda: arrive(shop.origin, SaleRecord, [record], stream="sales", now=shop.now)  # noqa: E731
             pages.append(Acting(landed).settle())
 
     monkeypatch.setattr(switches.SWITCHES["enrol_after"], "apply", beside, raising=False)
     shop.work("switch:")
-    landed, refused = pages[0].answer()
-    assert len(landed.new) == 1 and not refused
+    assert len(pages[0].answer().new) == 1
     for name in ("ora", "pia", "quy"):
         assert shop.points(name) == 100
     assert Enrolment.unscoped.filter(ground="bought").count() == 3
@@ -110,10 +106,7 @@ def test_two_pages_that_each_bring_a_new_member(shop, monkeypatch, patient):
     monkeypatch.setattr(bought, "lock_origins", at_the_same_time)
 
     def page(origin, record):
-        return lambda: arrivals.arrive_safely(
-            account_id=shop.account.pk, origin_id=origin.pk, stream="sales", record=SaleRecord, records=[record],
-            now=shop.now,
-        )  # fmt: skip
+        return lambda: arrive(origin, SaleRecord, [record], stream="sales", now=shop.now)
 
     pages = [
         Acting(page(shop.origin, sale("q1", customer_id="quy", sold_at=shop.day(-2)))),

@@ -15,6 +15,7 @@ from integrations import services
 from integrations.kit.records import CustomerRecord
 from integrations.models import Connection, Credential, Customer, Location, OutsideMarket, PricingGroup
 from loyalty import why
+from tests.records import arrive
 
 from .test_integrations import (
     CARD,
@@ -132,6 +133,35 @@ def test_frozen_says_since_when_and_costs_no_fee(owner, account, connected, whol
     assert "is read again, from where it stopped" in page and "45 USD" in page and "Sync now" in page
 
 
+def test_disconnected_while_frozen_it_can_be_connected_again(owner, account, connected, typed):
+    with acting_in(account.pk):
+        services.freeze(credential=connected, now=timezone.now())
+    owner.post(f"{CARD}credentials/{connected.pk}/disconnect/")
+    with acting_in(account.pk):
+        assert Credential.objects.get().frozen_at is None
+    page = text(owner.get(CARD))
+    assert "Frozen since" not in page and "Use last backup" not in page
+    connect(owner, typed)
+    with acting_in(account.pk):
+        assert (Credential.objects.get().state, Credential.objects.get().frozen_at) == ("connected", None)
+
+
+def test_a_frozen_card_with_nothing_in_use_says_so_and_can_be_thawed(owner, account, connected, typed):
+    route = CARD + "freeze/"
+    owner.post(route, {"act": "freeze"})
+    owner.post(f"{CARD}credentials/{connected.pk}/disconnect/")
+    page = text(owner.get(CARD))
+    assert "Use last backup is on" in page and "cannot be connected either" in page
+    assert owner.get(CARD).content.decode().count(f'href="{route}"') == 2  # beside the notice, and among the settings
+    connect(owner, typed)
+    assert "is frozen" in text(owner.get(f"{CARD}credentials/{connected.pk}/"))
+    owner.post(route, {"act": "unfreeze"})
+    assert "Use last backup" not in text(owner.get(CARD))  # with nothing in use there is nothing to freeze
+    connect(owner, typed)
+    with acting_in(account.pk):
+        assert Credential.objects.get().state == "connected"
+
+
 def test_a_source_is_erased_only_disconnected_and_typed(owner, account, connected):
     pull_everything(account)
     route = f"{CARD}credentials/{connected.pk}/erase/"
@@ -181,10 +211,7 @@ def test_why_answers_that_somebody_is_outside_the_market(account, owner, connect
     with acting_in(account.pk):
         services.save_credential_settings(credential=connected, given={"relevant_market": "BC"}, now=timezone.now())
         record = CustomerRecord("c-far", "Ben", phone="+16135550143", state="ON", version=1)
-        services.arrive_safely(
-            account_id=account.pk, origin_id=connected.origin_id, stream="customers", record=CustomerRecord,
-            records=[record], now=timezone.now(),
-        )  # fmt: skip
+        arrive(connected.origin, CustomerRecord, [record], stream="customers", now=timezone.now())
         assert OutsideMarket.objects.get().external_id == "c-far"
         told = why.answer(account=account, term="613 555 0143", now=timezone.now())
     assert told.branch == "outside_market" and "lives in ON" in told.sentence and told.remedy.act == "card"

@@ -3,10 +3,15 @@
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
+from django.utils import timezone
 
 from aiqsync.accounts.models import AuditLine
 from aiqsync.accounts.roles import Role
-from integrations.models import Customer, Upload, UploadState
+from aiqsync.accounts.tenancy import acting_in
+from integrations import services
+from integrations.models import Customer, Origin, Upload, UploadState
+from loyalty import jobs
+from loyalty.models import Job
 from tests.factories import make_account, make_user
 from tests.integrations.files.sheets import CUSTOMERS, read
 
@@ -123,3 +128,65 @@ def test_who_may(client, account, role, sees, sends):
     assert client.get(reverse("admin:files")).status_code == sees
     assert send(client).status_code == sends
     assert client.get(reverse("admin:file", args=[upload.pk])).status_code == (200 if sends == 302 else 403)
+
+
+def test_what_was_sent_by_hand_is_erased_by_its_source(client):
+    send(client)
+    upload = Upload.unscoped.get()
+    mapping = {f"column-{at}": name for at, name in enumerate(upload.mapping.values())}
+    act(client, upload, "begin", kind="customers", **mapping)
+    read(upload)
+    origin = upload.origin
+    route = reverse("admin:files-erase", args=[origin.pk])
+    assert f'href="{route}"' in client.get(reverse("admin:files")).content.decode()
+    shown = client.get(route).content.decode()
+    assert "Erase what Old till brought?" in shown and "3 erased" in shown
+    assert client.post(route, {"act": "erase", "typed": "old till"}).status_code == 422
+    assert client.post(route, {"act": "erase", "typed": "old-till"}).url == route
+    assert "is being erased" in client.get(reverse("admin:files")).content.decode()
+    assert "is being erased" in send(client).content.decode()
+    job = Job.unscoped.get()
+    while jobs.run_slice(job.pk):
+        pass
+    assert not Upload.unscoped.exists() and not Customer.unscoped.filter(erased_at=None).exists()
+    shown = client.get(reverse("admin:files")).content.decode()
+    assert "was erased on" in shown and f'href="{route}"' not in shown
+    send(client)  # it brings something again, which can be erased again
+    assert f'href="{route}"' in client.get(reverse("admin:files")).content.decode()
+
+
+def test_only_an_owner_erases_and_only_a_source_of_files_of_the_account(client, account):
+    send(client)
+    route = reverse("admin:files-erase", args=[Upload.unscoped.get().origin_id])
+    client.force_login(make_user(account, Role.OPERATOR))
+    assert client.get(route).status_code == 403
+    assert route not in client.get(reverse("admin:files")).content.decode()
+    other = make_account()
+    client.force_login(make_user(other))
+    assert client.get(route).status_code == 404
+    with acting_in(other.pk):
+        cova = Origin.objects.create(platform="cova", identity="1")
+    assert client.get(reverse("admin:files-erase", args=[cova.pk])).status_code == 404
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_places_are_frozen_and_thawed_on_the_page(client, account, settings, tmp_path, whole):
+    def shown():
+        return client.get(reverse("admin:files")).content.decode()
+
+    assert "Use last backup" not in shown()
+    settings.FILES_ROOT = str(tmp_path)
+    (tmp_path / account.uid / "daily").mkdir(parents=True)
+    link = services.connection_of(account_id=account.pk, slug="files")
+    credential = services.save_credential(connection=link, given={"source": "Old till", "folder": "daily"})
+    services.connect(credential=credential, now=timezone.now())
+    route = reverse("admin:card-freeze", args=["files"])
+    if not whole:
+        route = reverse("admin:card-credential-freeze", args=["files", credential.pk])
+    assert f'href="{route}"' in shown() and "is read all the same" in shown()
+    assert "fetched from a place" in shown() and "files-erase" not in shown()
+    assert client.get(route).status_code == 200
+    client.post(route, {"act": "freeze"})
+    assert "Go on syncing" in shown() and ("Use last backup is on" if whole else "Frozen since") in shown()
+    client.post(route, {"act": "unfreeze"})
+    assert "Go on syncing" not in shown()

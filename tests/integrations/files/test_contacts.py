@@ -12,13 +12,13 @@ from integrations import outbox
 from integrations.kit.records import ContactRecord, CustomerRecord
 from integrations.models import Connection, Credential, Customer, Origin, OutboundWrite, UploadState
 from integrations.refusals import Problems
-from integrations.services import arrive_safely
 from integrations.uploads import running, services
 from loyalty import contact_import, erasure, ledger, merging, personas
 from loyalty.models import ConsentLine, ContactAlias, Entry, Lot, Persona, Programme, Source, Wallet
 from tests.factories import make_account, make_persona, make_user
 from tests.integrations.files.sheets import NOBODY, read, send
 from tests.integrations.writing import sign_up
+from tests.records import arrive
 
 pytestmark = pytest.mark.django_db
 
@@ -146,10 +146,7 @@ def cova(account):
 
 
 def from_pos(account, origin, *records):
-    arrive_safely(
-        account_id=account.pk, origin_id=origin.pk, stream="customers", record=CustomerRecord, records=records,
-        now=timezone.now(),
-    )  # fmt: skip
+    arrive(origin, CustomerRecord, records, stream="customers", now=timezone.now())
 
 
 class TestPosRecords:

@@ -196,6 +196,18 @@ class TestBucket:
         read_all()
         assert Customer.unscoped.filter(external_id="0-9").exists()
 
+    def test_two_places_with_long_names_are_two_files(self, account, store):
+        sent_and_read(account, CUSTOMERS)
+        deep = "daily/" + "/".join(["d" * 200] * 4)  # a bucket's names may have 1,024 bytes
+        store.objects = {f"{deep}/customers-{n}.csv": CUSTOMERS.replace("C-", f"{n}-").encode() for n in range(3)}
+        credential = connect(account, **self.given(store))
+        look(credential)
+        read_all()
+        dropped = Upload.unscoped.filter(came="bucket")
+        assert [u.state for u in dropped] == [UploadState.DONE] * 3 and sum(u.rows_new for u in dropped) == 9
+        look(credential)
+        assert dropped.count() == 3
+
     @pytest.mark.parametrize(
         ("change", "setting"),
         [({"access_key": "AKIAOTHER"}, "access_key"), ({"secret_key": "wrong"}, "secret_key"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -64,6 +65,34 @@ class TestCustomers:
         assert figures(upload) == (2, 0, 0, 0)
         sent_and_read(account, "First Name,Phone\nAda Maria,+1 (604) 555-0142\nBo,\n")
         assert set(Customer.unscoped.values_list("first_name", flat=True)) == {"Ada Maria", "Bo"}
+
+    def test_what_no_column_tells_stays(self, account):
+        sent_and_read(
+            account,
+            "id,first name,last name,phone,email,birth date,city,do not contact,license,type\n"
+            "1,Ada,Moss,6045550142,ada@example.test,1990-05-04,Duncan,yes,D1234567,medical\n",
+        )
+        before = Customer.unscoped.values().get()
+        assert before["do_not_contact"] is True and before["government_id"]
+        upload = sent_and_read(account, "id,phone\n1,6045550199\n2,6045550198\n", name="customers.csv")
+        assert figures(upload) == (1, 1, 0, 0)
+        after = Customer.unscoped.values().get(external_id="1")
+        told = {"phone": "+16045550199", "phone_raw": "6045550199"}
+        assert after == before | told | {"changed_at": after["changed_at"]}
+        # A column that is there and blank says that there is none.
+        sent_and_read(account, "id,phone,city\n1,6045550199,\n", name="customers.csv")
+        assert Customer.unscoped.get(external_id="1").city == ""
+        assert Persona.unscoped.get(phone="+16045550199").first_name == "Ada"
+
+    def test_what_is_stored_is_asked_once_a_batch(self, account):
+        from django.db import connection
+        from django.test.utils import CaptureQueriesContext
+
+        sent_and_read(account, "id,first name\n" + "".join(f"{n},N{n}\n" for n in range(60)), name="customers.csv")
+        with CaptureQueriesContext(connection) as asked:
+            sent_and_read(account, "id,phone\n" + "".join(f"{n},\n" for n in range(60)), name="customers.csv")
+        stored = [q for q in asked if '"pricing_group"' in q["sql"] and "integrations_customer" in q["sql"]]
+        assert len(stored) == 1
 
     def test_no_consent_comes_of_a_file(self, account):
         from loyalty.models import ConsentLine
@@ -150,6 +179,14 @@ class TestInventory:
         assert figures(sent_and_read(account, text.replace(",40,", ",39,"), name="inventory.csv")) == (0, 1, 1, 0)
         assert Stock.unscoped.get().quantity == 39
 
+    def test_what_no_column_tells_stays(self, account):
+        sent_and_read(account, "SKU,Name,Price,Cost,Active\nA1,Gummies,12.50,4,no\n", name="inventory.csv")
+        assert figures(sent_and_read(account, "SKU,On hand\nA1,40\n", name="inventory.csv")) == (0, 1, 0, 0)
+        product = Product.unscoped.get()
+        assert (product.name, product.price_cents, product.cost_cents, product.active, product.tracks_stock) == (
+            "Gummies", 1250, 400, False, True
+        )  # fmt: skip
+
 
 class TestErrors:
     TEXT = "order id,date,total\n1,2026-03-02,5\n2,never,6\n3,2026-03-04,=1+1\n,2026-03-05,3\n"
@@ -220,6 +257,50 @@ class TestInSlices:
         assert running.dispatch_due(enqueue=handed.append) == 1 and handed == [upload.pk]
         read(upload)
         assert (upload.state, upload.rows_new, upload.rows_unchanged) == (UploadState.DONE, 1000, 0)
+
+    def _half_read(self, account, monkeypatch, rows_together=100) -> Upload:
+        """A workbook of which 500 rows are read, 500 are not."""
+        monkeypatch.setattr(running, "ROWS_TOGETHER", 500)
+        upload = send(account, as_xlsx(csv.reader(io.StringIO(self.MANY.decode()))), name="customers.xlsx")
+        services.begin(upload=upload, now=timezone.now(), enqueue=NOBODY)
+        assert running.run_slice(upload.pk, slice_s=0)
+        upload.refresh_from_db()
+        assert upload.rows_read == 500
+        monkeypatch.setattr(running, "ROWS_TOGETHER", rows_together)
+        return upload
+
+    def test_the_lease_is_kept_while_the_beginning_of_a_workbook_is_read_again(self, account, monkeypatch):
+        upload = self._half_read(account, monkeypatch)
+        monkeypatch.setattr(running, "RENEW_S", -1)
+        real, kept = running._Run._update, []
+
+        def stopped_in_the_middle(self, **changes):
+            kept.append(changes)
+            if len(kept) == 200:
+                services.stop(upload=upload, now=timezone.now())
+            return real(self, **changes)
+
+        monkeypatch.setattr(running._Run, "_update", stopped_in_the_middle)
+        assert not running.run_slice(upload.pk)
+        # All of them within the 501 rows that were read before: whoever stops it is heard there too.
+        assert kept == [{}] * 200
+        upload.refresh_from_db()
+        assert (upload.state, upload.rows_read) == (UploadState.STOPPED, 500)
+
+    def test_a_slice_of_a_workbook_begins_where_its_new_rows_do(self, account, monkeypatch):
+        upload = self._half_read(account, monkeypatch, rows_together=10)
+        clock = [0.0]
+        monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        real = running._Run._keep_lease
+
+        def slowly(self):
+            clock[0] += 0.06  # 501 rows that were read before take 30 seconds
+            real(self)
+
+        monkeypatch.setattr(running._Run, "_keep_lease", slowly)
+        assert running.run_slice(upload.pk, slice_s=20)
+        upload.refresh_from_db()
+        assert 720 < upload.rows_read < 780  # 15 seconds more, to the 45 that the queue allows
 
     def test_stopped_it_saves_nothing_more_and_can_be_resumed(self, account, monkeypatch):
         monkeypatch.setattr(running, "ROWS_TOGETHER", 100)

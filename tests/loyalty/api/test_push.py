@@ -284,6 +284,29 @@ class TestInventory:
         pos.push(SALE, visit("R1", total=-30, lines=[line | {"quantity": -3}], ago=now))
         assert pos.stock("A|main st") == 10
 
+    @pytest.mark.parametrize("other", [{"name": "Bag", "price": 1}, {"price": 1}], ids=["named", "nameless"])
+    def test_a_line_without_a_key_moves_nothing_and_stops_nothing(self, pos, other):
+        pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
+        line, now = {"sku": "A", "name": "Pre-roll", "price": 10, "quantity": 2}, timedelta(seconds=-30)
+        pos.push(SALE, visit("R1", total=21, lines=[line, other], ago=now))
+        assert pos.stock("A|") == 8 and pos.sale().lines_cents == 2100  # it is money all the same
+        pos.push(SALE, visit("R1", total=31, lines=[line | {"quantity": 3}, other], ago=now))  # edited
+        assert pos.stock("A|") == 7
+        pos.push(SALE, visit("R1", total=-31, lines=[line | {"quantity": -3}, other | {"quantity": -1}], ago=now))
+        assert pos.stock("A|") == 10
+
+    def test_what_a_removed_person_bought_is_not_counted_again(self, pos):
+        from loyalty import erasure
+
+        persona = pos.enrolled()
+        pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
+        line, now = {"sku": "A", "name": "Pre-roll", "price": 10, "quantity": 2}, timedelta(seconds=-30)
+        pos.push(SALE, visit("R1", total=20, lines=[line], ago=now))
+        with acting_in(pos.account.pk):
+            erasure.erase(account_id=pos.account.pk, persona_id=persona.pk, user=None, now=timezone.now())
+        pos.push(SALE, visit("R1", total=30, lines=[line | {"quantity": 3}], ago=now))
+        assert pos.stock("A|") == 8
+
     def test_a_refund_of_its_own_puts_back(self, pos):
         pos.push(INVENTORY, [{"sku": "A", "quantity": 10}])
         now = timedelta(seconds=-30)
@@ -395,6 +418,13 @@ class TestWhatIsKept:
         assert (kept.call, kept.items, kept.landed, kept.refused) == (SALES, 2, 1, 1)
         assert kept.body[0]["visit"]["pos_id"] == "R1" and "4111" not in str(kept.body)
         assert "4111" not in str(RefusedRow.unscoped.get().row)
+
+    @pytest.mark.parametrize("note", ["a\x00b", "C:\\u0000", "\\\x00", "\\"], ids=ascii)
+    def test_nuls_and_backslashes_refuse_their_item_only(self, pos, note):
+        pos.push(SALES, [visit("R1"), visit("R2", transaction_date="never", budtenderName=note, **{note: 1})])
+        kept = note.replace("\x00", "")
+        assert pos.sale("R1") and RefusedRow.unscoped.get().row["visit"]["budtenderName"] == kept
+        assert PushedCall.unscoped.get().body[1]["visit"]["budtenderName"] == kept
 
     def test_old_days_are_emptied_and_no_younger_ones(self, pos):
         pos.push(SALE, visit())
