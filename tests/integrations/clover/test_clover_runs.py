@@ -212,6 +212,31 @@ def test_a_run_that_is_cut_into_slices_goes_on_where_it_was(clover, monkeypatch)
     same_as_the_pos(clover)
 
 
+def test_a_day_that_fits_no_slice_is_read_a_page_a_slice(clover, monkeypatch):
+    """450 orders of the last day, and room for one page in each slice: what is new goes on where it was."""
+    monkeypatch.setattr(pulling, "ROWS_TOGETHER", 1)
+    clover.connect()
+    clover.sync("locations", "customers")
+    lines = [{"sku": "T1", "name": "Tea", "category": "Tea", "price_cents": 500}]
+    sold = [
+        clover.control("sell", at=(timezone.now() - timedelta(minutes=2 * n + 2)).isoformat(), lines=lines)["id"]
+        for n in range(450)
+    ]
+    state = StreamState.unscoped.get(credential=clover.credential, stream="sales")
+    run = services.enqueue_run(state=state, enqueue=None)
+    seen, slices = [], 1
+    while services.run_slice(run.pk, slice_s=0.0):
+        slices += 1
+        seen.append(Sale.unscoped.filter(external_id__in=sold).count())
+        assert slices < 30, "each slice begins where the one before ended"
+    assert seen[3] > 360, "each slice brought a page, of which some orders were there from the seed"
+    run = Run.unscoped.get(pk=run.pk)
+    assert run.status == "done" and Sale.unscoped.filter(external_id__in=sold).count() == 450
+    assert run.rows_read < 450 + 400 + 60
+    assert "recent" not in StreamState.unscoped.get(pk=state.pk).cursor
+    same_as_the_pos(clover)
+
+
 def test_customers_that_a_list_leaves_out_are_asked_for_singly(clover):
     clover.control("seed", customers=30, sales=60, seed=5, days=20, rate=0, withdrawn_expansions=True)
     clover.connect()
