@@ -1,5 +1,7 @@
 """The Partner REST card against its stand-in, over real HTTP."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from django.utils import timezone
 
@@ -131,6 +133,38 @@ def test_rows_that_change_while_they_are_paged_are_all_there(shop):
     shop.sync("customers")
     shop.sync("customers")
     assert shop.held()["customers"] == shop.theirs()["customers"]
+
+
+@pytest.mark.parametrize("minutes", [1, 9])
+def test_what_was_written_while_it_read_comes_with_the_next_look(shop, minutes):
+    """A till that saves its sale a moment late: its time of change lies before the reading, which did not see it."""
+    from datetime import timedelta
+
+    shop.connect()
+    shop.sync()
+    before = max(call["seq"] for call in shop.calls())
+    sold = shop.control("sell", at=(timezone.now() - timedelta(minutes=minutes)).isoformat())
+    shop.sandbox.vendor.rows["sales"][sold["id"]]["updated_at"] -= minutes * 60
+    shop.sync("sales")
+    assert Sale.unscoped.filter(external_id=sold["id"]).exists()
+    (asked,) = [call for call in shop.calls() if call["seq"] > before]
+    start = int(dict(parse_qsl(asked["query"]))["start"])
+    assert timezone.now().timestamp() - start < 11 * 60 + 30, "ten minutes back from when the last reading began"
+
+
+def test_when_the_reading_began_is_by_the_partners_clock(shop, monkeypatch):
+    """Its clock is half an hour behind: what it writes from now on bears times that are past for us."""
+    from datetime import timedelta
+
+    from integrations.kit.client import Client
+    from integrations.models import StreamState
+
+    behind = timezone.now() - timedelta(minutes=30)
+    monkeypatch.setattr(Client, "_see_clock", lambda self, date: setattr(self, "server_time", behind))
+    shop.connect()
+    shop.sync()
+    cursor = StreamState.unscoped.get(credential=shop.credential, stream="sales").cursor
+    assert cursor["since"] == cursor["began"] == behind.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_once_a_day_it_looks_a_week_back_for_what_was_listed_late(shop):
