@@ -109,14 +109,20 @@ def _last_of_each(records: Sequence) -> list:
 
 
 def _upsert(
-    cursor, *, what: str, columns: str, account_id: int, origin_id: int, guard: str = "", keep: Sequence[str] = ()
-) -> Landed:
-    """`keep`: columns in which a blank changes nothing."""
+    cursor, *, what: str, columns: str, account_id: int, origin_id: int, guard: str = "", keep: Sequence[str] = (),
+    retired: Sequence[str] = (),
+) -> Landed:  # fmt: skip
+    """`keep`: columns in which a blank changes nothing; `retired`: those in which it does not while the row is not
+    active, for a vendor may say of what was deleted only that it was."""
     table, temp = f"integrations_{what}", f"land_{what}"
     names = _names(columns)
     widths = _WIDTHS[what]
     values = ", ".join(f"left(l.{n}, {widths[n]})" if n in widths else f"l.{n}" for n in names)
-    new = {n: f"coalesce(nullif(excluded.{n}, ''), t.{n})" if n in keep else f"excluded.{n}" for n in names[1:]}
+    new = {n: f"excluded.{n}" for n in names[1:]}
+    new |= {n: f"coalesce(nullif(excluded.{n}, ''), t.{n})" for n in keep}
+    for n in retired:
+        known = f"excluded.{n}" if n.endswith("_cents") else f"nullif(excluded.{n}, '')"
+        new[n] = f"CASE WHEN excluded.active THEN excluded.{n} ELSE coalesce({known}, t.{n}) END"
     sets = ", ".join(f"{n} = {value}" for n, value in new.items())
     ours, theirs = ", ".join(f"t.{n}" for n in new), ", ".join(new.values())
     cursor.execute(
@@ -228,19 +234,24 @@ def pricing_groups(*, account_id: int, origin_id: int, records: Sequence[Pricing
 
 
 def products(*, account_id: int, origin_id: int, records: Sequence[ProductRecord]) -> Landed:
-    """Land products."""
-    return _plain("product", _PRODUCT, account_id, origin_id, records)
+    """Land products. Of one that is gone what it was stays, for sales of it are read again."""
+    was = ("sku", "name", "category", "brand", "unit", "price_cents", "cost_cents")
+    return _plain("product", _PRODUCT, account_id, origin_id, records, was)
 
 
 def terms(*, account_id: int, origin_id: int, records: Sequence[TermRecord]) -> Landed:
-    """Land the POS's words."""
-    return _plain("term", _TERM, account_id, origin_id, records)
+    """Land the POS's words. One that is gone keeps its name."""
+    return _plain("term", _TERM, account_id, origin_id, records, ("name",))
 
 
-def _plain(what: str, columns: str, account_id: int, origin_id: int, records: Sequence) -> Landed:
+def _plain(
+    what: str, columns: str, account_id: int, origin_id: int, records: Sequence, retired: Sequence[str]
+) -> Landed:
     with connection.cursor() as cursor:
         _copy(cursor, f"land_{what}", columns, _last_of_each(records))
-        landed = _upsert(cursor, what=what, columns=columns, account_id=account_id, origin_id=origin_id)
+        landed = _upsert(
+            cursor, what=what, columns=columns, account_id=account_id, origin_id=origin_id, retired=retired
+        )
     return _count(landed, len(records))
 
 
@@ -299,7 +310,7 @@ def _sale_row(s: SaleRecord) -> tuple:
 
 
 # What only the vendor's details tell. The feed's row of the same sale does not wipe it, unless the sale itself changed.
-_DETAILS = ("original_id", "lines_cents", "discount_cents", "tax_cents", "net_cents", "payments", "discounts")
+_DETAILS = ("original_id", "lines_cents", "discount_cents", "tax_cents", "net_cents", "discounts")
 
 
 def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> Landed:
@@ -313,6 +324,11 @@ def sales(*, account_id: int, origin_id: int, records: Sequence[SaleRecord]) -> 
     for n in names:
         if n == "location_external":
             values.append("loc.id")
+        elif n == "payments":
+            # How a sale was paid does not become unknown while what was paid stays the same: a vendor's list may leave
+            # it blank, and a merchant may have it skipped.
+            same = "(l.payments = '' AND s.total_cents = l.total_cents)"
+            values.append(f"CASE WHEN {keep} OR {same} THEN s.payments ELSE left(l.payments, {widths[n]}) END")
         elif n in _DETAILS:
             values.append(f"CASE WHEN {keep} THEN s.{n} ELSE l.{n} END")
         elif n == "has_details":

@@ -41,6 +41,7 @@ from .kit.streams import Context, Page, Stream
 from .models import Credential, CredentialState, RunStatus, StreamState, SyncRun
 from .refusals import Refused
 from .sink import sink
+from .words import Words
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Pull:
         self.renewed = time.monotonic()
         self.calls_before = run.calls
         origin = self.credential.origin
+        self.spared_told = 0  # of the client's count
         self.spared: set[str] = set()  # sales whose details were not asked for because of a setting
         settled = chosen.settings_of(self.credential.connection)
         places = origin.locations(manager="unscoped").filter(active=True)
@@ -116,6 +118,7 @@ class Pull:
             region=self.account.country,
             currency=self.account.currency,
             singles=balances.asked(origin_id=origin.pk, now=timezone.now()) if self.stream.on_demand else None,
+            words=Words(origin.pk),
         )
 
     def _keep_lease(self) -> None:
@@ -279,6 +282,12 @@ class Pull:
         if self.report:
             self.report(self.run)
 
+    def count_spared(self) -> None:
+        """What the client was spared since the last time."""
+        spared = getattr(self.client, "spared", 0)
+        self.run.calls_spared += spared - self.spared_told
+        self.spared_told = spared
+
     def _save_progress(self, landed: landing.Landed, read: int, refused: int, page: Page | None, count: int) -> None:
         run = self.run
         run.rows_read += read + refused
@@ -290,6 +299,7 @@ class Pull:
         if self.spared and landed.new:
             # Only sales that are new: those read again would not have been asked for a second time either.
             run.calls_spared += landing.of_these(sale_ids=landed.new, external_ids=self.spared)
+        self.count_spared()
         run.calls = self.calls_before + self.client.calls
         run.seconds = self.seconds
         changes: dict[str, Any] = {
@@ -415,7 +425,10 @@ def _succeed(run: SyncRun, token: str, pull: Pull) -> None:
     with transaction.atomic():
         if not _finish(run, token, RunStatus.DONE):
             return
-        SyncRun.unscoped.filter(pk=run.pk).update(calls=pull.calls_before + pull.client.calls, seconds=pull.seconds)
+        pull.count_spared()
+        SyncRun.unscoped.filter(pk=run.pk).update(
+            calls=pull.calls_before + pull.client.calls, calls_spared=run.calls_spared, seconds=pull.seconds
+        )
         StreamState.unscoped.filter(pk=state.pk).update(
             read_until=pull.context.now,
             last_success_at=Now(),

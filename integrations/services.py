@@ -43,6 +43,7 @@ from .chosen import LIVE
 from .clients import client_for
 from .erasing import OriginFigures, begin_erasing, erase_people, erase_rest, erase_sales, origin_figures, people_left
 from .evidence import Evidence, never_brought, read_past
+from .kit.addresses import NAMED, told_id
 from .kit.card import Card, Verified
 from .kit.errors import BadCredentials, TryLater, VendorError
 from .kit.phones import e164, is_placeholder
@@ -229,12 +230,7 @@ def _accept(credential: Credential, shown: Card, verified: Verified, now: dateti
 
 
 def _connected(credential: Credential, shown: Card, verified: Verified, now: datetime) -> Verified:
-    origin, _ = Origin.unscoped.get_or_create(
-        account_id=credential.account_id,
-        platform=shown.slug,
-        identity=verified.identity,
-        defaults={"title": verified.title},
-    )
+    origin = _origin(credential, shown, verified)
     landing.lock_origin(origin.pk)
     if origin.erased_at:
         Origin.unscoped.filter(pk=origin.pk).update(erased_at=None)
@@ -263,6 +259,33 @@ def _connected(credential: Credential, shown: Card, verified: Verified, now: dat
                 next_due=now, enabled=True, failures=0, failing_since=None, message=""
             )
     return verified
+
+
+def _origin(credential: Credential, shown: Card, verified: Verified) -> Origin:
+    """The origin of the company that answered, made when it is new. Raises `Refused` where an address was changed and
+    nothing says that it is the same company: its customers and sales would be other ones, and be paid again."""
+    known = Origin.unscoped.filter(account_id=credential.account_id, platform=shown.slug)
+    kept = credential.origin
+    if verified.before and not known.filter(identity=verified.identity).exists():
+        # It tells its id since, at the address by which it was known: the same one.
+        known.filter(identity=verified.before).update(identity=verified.identity)
+        if kept:
+            kept.refresh_from_db()
+    if shown.address and kept and kept.identity != verified.identity:
+        both_told = told_id(kept.identity) and told_id(verified.identity)
+        if not both_told:
+            raise Refused(
+                f"This credential has read {kept.identity.removeprefix(NAMED)} until now, and what answers there does "
+                f"not tell by an id of its own that it is the same company: its customers and sales would come as new "
+                "ones and earn again. Ask your POS's maker to send “account” with each answer, connect once with the "
+                "old address, then change it. For another company add a credential.",
+                field=shown.address,
+            )
+    origin, _ = known.get_or_create(
+        account_id=credential.account_id, platform=shown.slug, identity=verified.identity,
+        defaults={"title": verified.title},
+    )  # fmt: skip
+    return origin
 
 
 def disconnect(*, credential: Credential) -> None:

@@ -216,10 +216,11 @@ CARD = Card(
             "skip_payment_method",
             label="Skip importing payment method",
             help="Do not look up how sales were paid.",
-            effect="Clover's list of payment methods is not fetched for sales; their payment method stays unknown. "
-            "Amounts are not affected.",
+            effect="Clover's list of payment methods is not asked for, neither for sales nor for itself: one call is "
+            "saved each hour, and one each time the names on orders are read again, counted on the card. Sales that "
+            "come in meanwhile have no payment method; those that have one keep it. Amounts are not affected.",
         ),
-        settings.sync_personas("Clover"),
+        settings.sync_personas("Clover", groups=False),
         settings.sync_market("Clover"),
         settings.sms_after("Clover"),
         settings.enrol_after("Clover"),

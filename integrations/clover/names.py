@@ -1,7 +1,8 @@
 """What orders refer to by id only: the names of employees, tenders and order types, the goods' codes and categories.
 
-Kept in the process for ten minutes, by merchant; an id that is not known there has them read again, at most once a
-minute.
+Kept in the process by merchant, and read again after ten minutes; an id that is not known there has them read again at
+once, at most once a minute. Clover's lists leave out what was deleted (reference 3.13, 3.17), and orders of before name
+it for ever: a word once known stays, and a process that begins learns from our own rows what was known before it.
 """
 
 import threading
@@ -18,6 +19,7 @@ from .rows import elements, reference
 
 if TYPE_CHECKING:
     from ..kit.client import Client
+    from ..kit.streams import Words
 
 GOOD_FOR_S, AT_MOST_EVERY_S = 600.0, 60.0
 _KEPT = 200
@@ -37,31 +39,50 @@ class Names:
         self.items: dict[str, tuple[str, str, Decimal | None]] = {}
         self.lists_customers: bool | None = None  # whether a list of orders shows its customers; None: unknown yet
         self.orders_probed = 0  # how many orders were asked for singly to learn it, about
+        self.learnt = False  # from our own rows
         self.read_at = float("-inf")
         self._reading = threading.Lock()
+
+    def learn(self, words: "Words") -> None:
+        """What was known before this process. The vendor's lists have the last word of whatever stands in them."""
+        self.employees = words.terms("employee") | self.employees
+        if self.with_tenders:
+            self.tenders = words.terms("tender") | self.tenders
+        self.types = words.terms("order_type") | self.types
+        goods = {
+            one: (sku, category, None if cost is None else Decimal(cost))
+            for one, (sku, category, cost) in words.goods().items()
+        }
+        self.items = goods | self.items
 
     def read(self, client: "Client", *, older_than_s: float) -> None:
         """Read everything again if what is known is older."""
         with self._reading:
             if time.monotonic() - self.read_at < older_than_s:
                 return
-            self.employees = {
+            # Whole new ones take the old one's place, for other lanes read them meanwhile.
+            self.employees = self.employees | {
                 reference(one): text(one.get("name"), 200) for one in self._all(client, "employees", "employees")
             }
             if self.with_tenders:
-                self.tenders = {reference(one): tender_name(one) for one in self._all(client, "tenders", "merchant")}
-            self.types = {
+                self.tenders = self.tenders | {
+                    reference(one): tender_name(one) for one in self._all(client, "tenders", "merchant")
+                }
+            else:
+                client.spare()
+            self.types = self.types | {
                 reference(one): f"{text(one.get('label'), 100)} {text(one.get('systemOrderTypeId'), 60)}".strip()
                 for one in self._all(client, "order_types", "merchant")
             }
-            self.items = {}
+            items = dict(self.items)
             for one in self._all(client, "items", "inventory", ("expand", "categories")):
                 try:
                     cost = None if one.get("cost") is None else number(one["cost"], "cost")
                     sku = text(one.get("sku"), 100) or text(one.get("code"), 100)
-                    self.items[reference(one)] = (sku, first_category(one), cost)
+                    items[reference(one)] = (sku, first_category(one), cost)
                 except BadRow:
                     continue  # its own stream refuses it, with the reason
+            self.items = items
             self.read_at = time.monotonic()
 
     def _all(self, client: "Client", what: str, service: str, *more: tuple[str, str]) -> list[dict[str, Any]]:
@@ -107,7 +128,7 @@ class Names:
         return tenders - {""}, items - {""}
 
 
-def names_of(client: "Client", identity: str, *, tenders: bool) -> Names:
+def names_of(client: "Client", identity: str, *, tenders: bool, words: "Words | None" = None) -> Names:
     """The merchant's, read if they are not or no longer known. `tenders` False: payment methods are left out."""
     key = (client.base_url, identity, tenders)
     with _lock:
@@ -115,6 +136,9 @@ def names_of(client: "Client", identity: str, *, tenders: bool) -> Names:
         _known.move_to_end(key)
         while len(_known) > _KEPT:
             _known.popitem(last=False)
+    if words is not None and not found.learnt:
+        found.learn(words)
+        found.learnt = True
     found.read(client, older_than_s=GOOD_FOR_S)
     return found
 

@@ -99,7 +99,7 @@ class Sales(_Clover):
     @classmethod
     def prepare(cls, client: "Client", context: Context) -> Names:
         skipped = bool(context.settings.get("skip_payment_method"))
-        return names_of(client, context.identity, tenders=not skipped)
+        return names_of(client, context.identity, tenders=not skipped, words=context.words)
 
     @classmethod
     def complete(cls, client: "Client", context: Context, rows: list[Any], about: Names) -> list[Any]:
@@ -165,7 +165,7 @@ def _whose(client: "Client", context: Context, rows: list[Any], about: Names) ->
     shop may never name a customer). When one of them has one, all are. Other lanes learn it as well, at any moment.
     """
     orders_here = [one for one in rows if isinstance(one, dict)]
-    if any("customers" in one for one in orders_here):
+    if any(_expanded(one.get("customers")) for one in orders_here):
         about.lists_customers = True
     if about.lists_customers or not orders_here:
         return
@@ -188,10 +188,22 @@ def _buyers(client: "Client", context: Context, some: list[dict[str, Any]]) -> b
             whole = client.get_json(path, [("expand", "customers")], service="orders")
         except NotFound:
             continue
-        if isinstance(whole, dict) and whole.get("customers"):
+        if isinstance(whole, dict) and _expanded(whole.get("customers")) and _any(whole["customers"]):
             order["customers"] = whole["customers"]
             found = True
     return found
+
+
+def _expanded(customers: Any) -> bool:
+    """Whether this is the list itself: what was not expanded is absent, or a bare link (reference 2.5)."""
+    return isinstance(customers, list) or (isinstance(customers, dict) and "elements" in customers)
+
+
+def _any(customers: Any) -> bool:
+    try:
+        return bool(elements(customers, "customers"))
+    except BadRow:
+        return True  # its parse refuses it
 
 
 class Products(_Clover):
@@ -253,8 +265,19 @@ class Employees(_Terms):
     parse = staticmethod(mapping.employee)
 
 
+class _UnlessSkipped(WholeList):
+    """Not asked for while the merchant has payment methods skipped; what is known of them stays."""
+
+    def walk(self, client: "Client", stream: type[Stream], context: Context, cursor: dict[str, Any]) -> Iterator[Page]:
+        if context.settings.get("skip_payment_method"):
+            client.spare()
+        else:
+            yield from super().walk(client, stream, context, cursor)
+
+
 class Tenders(_Terms):
     name, title, service, path = "tenders", "Tenders", "merchant", BASE + "/tenders"
+    pages = _UnlessSkipped(top=500)
     parse = staticmethod(mapping.tender)
 
 

@@ -1,21 +1,23 @@
-"""Shoppers who signed up with us, in Clover: found, created, completed. Never twice, and nothing is ever wiped.
+"""Shoppers who signed up with us, in Clover: found, or created. Never twice; who is found is left as he is.
 
 Clover knows no duplicates (reference 3.4): the same phone may be created again and again, so who creates looks first.
-An update is partial, but an empty value clears its field: what is empty here is never sent.
+It keeps no id of ours, so what an earlier try made is known by what that try wrote, and by when.
 """
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..kit.errors import BadRow, UnexpectedAnswer
+from ..kit.errors import BadRow, NotFound, Rejected, UnexpectedAnswer
 from ..kit.pages import rows_in
 from ..kit.phones import e164
 from ..kit.phones import email as email_of
 from ..kit.records import CustomerRecord
+from ..kit.slices import ms
 from ..kit.streams import Context
-from ..kit.writers import WriteContext, Writer
+from ..kit.values import text
+from ..kit.writers import WriteContext, Writer, same_name, shared
 from . import mapping
 from .rows import elements
 from .streams import BASE
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ..kit.client import Client
 
 WHOLE = "emailAddresses,phoneNumbers,addresses,metadata"
+PAGE, PAGES = 100, 50
+CLOCKS = timedelta(minutes=10)  # our clock and Clover's may differ
 
 
 def phone_forms(phone: str) -> list[str]:
@@ -43,14 +47,33 @@ class PushCustomer(Writer):
 
     @staticmethod
     def find(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
-        """By phone in each form it may have been typed in, then by e-mail. Of several the oldest."""
+        """By phone in each form it may have been typed in, then by e-mail. Of several the oldest; where several people
+        bear it, the oldest of that name."""
         phone, mail = str(payload.get("phone") or ""), str(payload.get("email") or "")
-        for form in phone_forms(phone) if phone else ():
-            if found := _first(client, context, "phoneNumber", form):
-                return found
-        for form in dict.fromkeys((mail, mail.lower())) if mail else ():
-            if found := _first(client, context, "emailAddress", form):
-                return found
+        if phone:
+            named = payload if shared(payload, "phone") else None
+            for form in phone_forms(phone):
+                for row in _bearing(client, context, "phoneNumber", form):
+                    if _has_phone(row, phone, context.region) and (named is None or _same_name(row, named)):
+                        return _id(row)
+        if mail:
+            named = payload if shared(payload, "email") else None
+            for form in dict.fromkeys((mail, mail.lower())):
+                for row in _bearing(client, context, "emailAddress", form):
+                    if _has_mail(row, mail) and (named is None or _same_name(row, named)):
+                        return _id(row)
+        return ""
+
+    @staticmethod
+    def find_own(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
+        """Among the customers that came since that try, the one that stands there as it was written: its names, its
+        phone, its e-mail. By the list, for nothing promises that what looks up phones knows a new record at once."""
+        if context.asked_at is None:
+            return ""
+        since = ms(context.asked_at - CLOCKS)
+        for row in _rows(client, context, f"customerSince>={since}"):
+            if _as_written(row, _body(payload)):
+                return _id(row)
         return ""
 
     @staticmethod
@@ -60,66 +83,82 @@ class PushCustomer(Writer):
                 "Without a phone or an e-mail this shopper could not be found in Clover again, and would be created "
                 "twice."
             )
-        body = _body(payload)
         path = _path(context) + f"?expand={quote(WHOLE, safe='')}"
-        return _record(_post(client, path, body), context)
+        try:
+            row = client.post_json(path, _body(payload), service="write")
+        except Rejected as refusal:
+            why = f": {refusal.said.rstrip('.')}." if refusal.said else ": something in the name or the contact data."
+            raise BadRow(f"Clover does not take this customer{why}") from None
+        return _record(row, context)
 
     @staticmethod
-    def update(client: "Client", external_id: str, payload: Mapping[str, Any], context: WriteContext) -> CustomerRecord:
-        """Add what Clover does not have: names, a further phone or e-mail, an address, the birth date.
-
-        Read, merged, written: what stands there stays, whatever it is. Contacts have paths of their own, for nested
-        lists of an update are ignored (reference 3.4, 3.5).
-        """
+    def read(client: "Client", external_id: str, context: WriteContext) -> CustomerRecord | None:
         path = f"{_path(context)}/{quote(external_id, safe='')}"
-        there = client.get_json(path, [("expand", WHOLE)], service="customers")
-        if not isinstance(there, dict):
-            raise UnexpectedAnswer("Clover answered with something that is no customer.")
-        wanted = _body(payload)
-        names = {name: wanted[name] for name in ("firstName", "lastName") if wanted.get(name) and not there.get(name)}
-        if names:
-            _post(client, path, names)
-        if (phone := str(payload.get("phone") or "")) and phone not in {
-            e164(str(one.get("phoneNumber") or ""), context.region)
-            for one in elements(there.get("phoneNumbers"), "phoneNumbers")
-        }:
-            _post(client, f"{path}/phone_numbers", wanted["phoneNumbers"][0])
-        if (mail := email_of(str(payload.get("email") or ""))) and mail not in {
-            email_of(str(one.get("emailAddress") or ""))
-            for one in elements(there.get("emailAddresses"), "emailAddresses")
-        }:
-            _post(client, f"{path}/email_addresses", wanted["emailAddresses"][0])
-        if wanted.get("addresses") and not elements(there.get("addresses"), "addresses"):
-            _post(client, f"{path}/addresses", wanted["addresses"][0])
-        about = there.get("metadata")
-        known = about if isinstance(about, dict) else {}
-        if wanted.get("metadata") and not any(known.get(name) for name in ("dobYear", "dobMonth", "dobDay")):
-            _post(client, f"{path}/metadata", wanted["metadata"])
-        return _record(client.get_json(path, [("expand", WHOLE)], service="customers"), context)
+        try:
+            row = client.get_json(path, [("expand", WHOLE)], service="customers")
+        except NotFound:
+            return None
+        return _record(row, context)
 
 
 def _path(context: WriteContext) -> str:
     return BASE.format(identity=quote(context.identity, safe="")) + "/customers"
 
 
-def _first(client: "Client", context: WriteContext, field: str, value: str) -> str:
-    asked = [
-        ("filter", f"{field}={value}"), ("expand", "emailAddresses,phoneNumbers"), ("orderBy", "customerSince ASC"),
-        ("limit", 10),
-    ]  # fmt: skip
-    for row in rows_in(client.get_json(_path(context), asked, service="customers"), "Customers"):
-        # Whatever the filter understood: only who really bears it is this person.
-        if isinstance(row, dict) and _bears(row, field, value, context.region):
-            return str(row.get("id") or "")
-    return ""
+def _bearing(client: "Client", context: WriteContext, field: str, value: str) -> Iterator[dict[str, Any]]:
+    return _rows(client, context, f"{field}={value}")
 
 
-def _bears(row: dict[str, Any], field: str, value: str, region: str) -> bool:
-    if field == "emailAddress":
-        mails = elements(row.get("emailAddresses"), "emailAddresses")
-        return email_of(value) in {email_of(str(one.get("emailAddress") or "")) for one in mails}
-    phones = elements(row.get("phoneNumbers"), "phoneNumbers")
-    return e164(value, region) in {e164(str(one.get("phoneNumber") or ""), region) for one in phones}
+def _rows(client: "Client", context: WriteContext, condition: str) -> Iterator[dict[str, Any]]:
+    """The customers that a condition names, oldest first. Whatever the filter understood: who takes one compares."""
+    for number in range(PAGES):
+        asked = [
+            ("filter", condition), ("expand", "emailAddresses,phoneNumbers"), ("orderBy", "customerSince ASC"),
+            ("limit", PAGE), ("offset", number * PAGE),
+        ]  # fmt: skip
+        rows = rows_in(client.get_json(_path(context), asked, service="customers"), "Customers")
+        yield from (row for row in rows if isinstance(row, dict) and _id(row))
+        if len(rows) < PAGE:
+            return
+    raise UnexpectedAnswer("Clover's list of customers does not end, so nobody can be looked for in it.")
+
+
+def _id(row: dict[str, Any]) -> str:
+    return text(row.get("id"), 40)
+
+
+def _contacts(row: dict[str, Any], name: str, value: str) -> list[str]:
+    return [text(one.get(value), 254) for one in elements(row.get(name), name)]
+
+
+def _digits(value: str) -> str:
+    """The digits of a phone; of a North American one the ten without the country code."""
+    kept = "".join(sign for sign in value if "0" <= sign <= "9")
+    return kept[1:] if len(kept) == 11 and kept[0] == "1" else kept
+
+
+def _has_phone(row: dict[str, Any], phone: str, region: str) -> bool:
+    typed = _contacts(row, "phoneNumbers", "phoneNumber")
+    return any(one and (e164(one, region) == phone or _digits(one) == _digits(phone)) for one in typed)
+
+
+def _has_mail(row: dict[str, Any], mail: str) -> bool:
+    return any(one and email_of(one) == email_of(mail) for one in _contacts(row, "emailAddresses", "emailAddress"))
+
+
+def _same_name(row: dict[str, Any], payload: Mapping[str, Any]) -> bool:
+    """Compared as it would have been written: a long name is cut there."""
+    wrote = _body(payload)
+    return same_name(row.get("firstName"), row.get("lastName"), wrote.get("firstName"), wrote.get("lastName"))
+
+
+def _as_written(row: dict[str, Any], body: Mapping[str, Any]) -> bool:
+    if any(text(row.get(name)) != text(body.get(name)) for name in ("firstName", "lastName")):
+        return False
+    return all(
+        [text(one[value], 254) for one in body.get(name, ())] == _contacts(row, name, value)
+        for name, value in (("phoneNumbers", "phoneNumber"), ("emailAddresses", "emailAddress"))
+    )
 
 
 def _body(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,14 +193,9 @@ def _body(payload: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _post(client: "Client", path: str, body: dict[str, Any]) -> Any:
-    try:
-        return client.post_json(path, body, service="write")
-    except UnexpectedAnswer as refused:
-        if refused.detail.endswith("HTTP 400"):
-            raise BadRow("Clover does not take this customer: something in the name or the contact data.") from None
-        raise
-
-
 def _record(row: Any, context: WriteContext) -> CustomerRecord:
-    return mapping.customer(row, Context(now=context.now, identity=context.identity, region=context.region))
+    try:
+        return mapping.customer(row, Context(now=context.now, identity=context.identity, region=context.region))
+    except BadRow as bad:
+        # No refusal: it may well be there, and is looked for.
+        raise UnexpectedAnswer("Clover answered with a customer we cannot read.", detail=bad.reason) from None

@@ -16,7 +16,7 @@ from ..kit.phones import email as email_of
 from ..kit.records import CustomerRecord
 from ..kit.streams import Context
 from ..kit.values import flag, text
-from ..kit.writers import WriteContext, Writer, shared
+from ..kit.writers import WriteContext, Writer, same_name, shared
 from . import mapping
 from .rows import reference
 
@@ -260,9 +260,5 @@ def _same_phone(value: str, phone: str, region: str) -> bool:
 
 
 def _same_name(row: dict[str, Any], payload: Mapping[str, Any]) -> bool:
-    def folded(first: Any, last: Any) -> str:
-        return " ".join(f"{text(first)} {text(last)}".casefold().split())
-
-    return folded(row.get("PrimaryName"), row.get("FamilyName")) == folded(
-        payload.get("first_name"), payload.get("last_name")
-    )
+    names = row.get("PrimaryName"), row.get("FamilyName")
+    return same_name(*names, payload.get("first_name"), payload.get("last_name"))

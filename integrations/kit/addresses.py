@@ -36,6 +36,14 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 _LOOPBACK_NAMES = ("localhost",)
 
+NAMED = "#"  # how the identity of a company begins that told its own id
+
+
+def told_id(identity: str) -> bool:
+    """Whether this identity is the company's own id. Else it is the address, and another one when that changes."""
+    return identity.startswith(NAMED)
+
+
 Resolve = Callable[[str, int], Sequence[str]]
 
 

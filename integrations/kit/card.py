@@ -23,6 +23,7 @@ class Verified:
 
     identity: str  # the vendor's own id of the company: becomes the origin
     title: str
+    before: str = ""  # an identity by which the same company was known until it told its id
     locations: tuple[LocationRecord, ...] = ()
     notes: tuple[str, ...] = ()  # sentences for the merchant that are not failures
 

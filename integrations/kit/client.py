@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import requests
 
 from .errors import BadCredentials, NoPermission, NotFound, Rejected, TryLater, UnexpectedAnswer
-from .lanes import in_lane
+from .lanes import hold, in_lane, stopping
 from .limits import Limiter, window_of
 from .pace import Pace
 
@@ -112,7 +112,7 @@ class Client:
         self.identity = identity
         self.vendor = vendor
         self.limiter = limiter
-        self.calls = 0
+        self.calls = self.spared = 0
         self.seconds = 0.0
         self.server_time: datetime | None = None
         self.before_call: Callable[[], None] | None = None  # who pulls keeps his lease here
@@ -140,6 +140,11 @@ class Client:
         self._session.close()
         if isinstance(self.limiter, Pace):
             self.limiter.leave()
+
+    def spare(self, calls: int = 1) -> None:
+        """Calls that a setting of the merchant's made unnecessary: `spared` counts them."""
+        with self._counting:
+            self.spared += calls
 
     def keep(self) -> None:
         """What is to be done from time to time in the thread that pulls, while lanes read."""
@@ -176,6 +181,8 @@ class Client:
         body: bytes | None = None,
     ) -> Answer:
         """One HTTP exchange, whatever its status. `TryLater` without a whole answer, `TooLarge` if huge."""
+        if stopping():
+            raise TryLater("The reading was stopped.")
         if self.before_call and not in_lane():
             self.before_call()
         started = time.monotonic()
@@ -246,6 +253,7 @@ class Client:
         tries = self._tries if method == "GET" else 1
         for attempt in range(1, tries + 1):
             last = attempt == tries
+            hold()
             if self.limiter:
                 self.limiter.wait(service)
             try:

@@ -5,6 +5,7 @@ database connections, and what they hold, by thread.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _here = threading.local()
 _LOOK_S = 0.2
+LOOKED_S = 1.0
 
 
 def in_lane() -> bool:
@@ -25,15 +27,26 @@ def stopping() -> bool:
     return stop is not None and stop.is_set()
 
 
+def hold() -> None:
+    """Before a call, in a lane: wait while whoever pulls has not looked for a second whether there may be more calls.
+
+    He lands a page meanwhile, or waits for the database: a source may have been frozen since.
+    """
+    looked = getattr(_here, "looked", None)
+    while looked is not None and not stopping() and time.monotonic() - looked[0] > LOOKED_S:
+        time.sleep(0.01)
+
+
 def merged(readers: Iterable[Iterator[T]], *, keep: Callable[[], None] = lambda: None, waiting: int = 4) -> Iterator[T]:
     """What the readers yield, in the order in which it comes; of each reader in its own order.
 
     At most `waiting` things are held ready besides one in the hand of each reader. `keep` is called in the caller's
-    thread whenever he asks, and while he waits. The first error of a reader is raised at its place and ends the
-    others. Closing the generator waits for the calls under way.
+    thread whenever he asks, and while he waits; what it raises ends the lanes. The first error of a reader is raised at
+    its place and ends the others. Closing the generator waits for the calls under way.
     """
     queue: Queue[tuple[str, Any]] = Queue(maxsize=max(1, waiting))
     stop = threading.Event()
+    looked = [time.monotonic()]
 
     def put(kind: str, thing: Any) -> bool:
         while not stop.is_set():
@@ -45,7 +58,7 @@ def merged(readers: Iterable[Iterator[T]], *, keep: Callable[[], None] = lambda:
         return False
 
     def run(reader: Iterator[T]) -> None:
-        _here.stop = stop
+        _here.stop, _here.looked = stop, looked
         try:
             for thing in reader:
                 if not put("page", thing):
@@ -61,6 +74,7 @@ def merged(readers: Iterable[Iterator[T]], *, keep: Callable[[], None] = lambda:
         left = len(lanes)
         while left:
             keep()
+            looked[0] = time.monotonic()
             try:
                 kind, thing = queue.get(timeout=_LOOK_S)
             except Empty:

@@ -75,6 +75,8 @@ class Pace:
         most = 60.0 if in_lane() else self.max_wait_s
         slept = 0.0
         while True:
+            if stopping():  # whoever pulls was told to stop: frozen, disconnected, taken over. Not one call more.
+                raise TryLater("The reading was stopped.")
             self.keep()
             with self._lock:
                 now = self._clock()
@@ -84,7 +86,7 @@ class Pace:
                     self._sent.append(now)
                     return slept
                 closed = self._closed_until - now
-            if slept + max(need, closed) > most or stopping():
+            if slept + max(need, closed) > most:
                 raise TryLater(
                     "The pace the vendor allows is used up; it goes on shortly.", after_s=round(max(need, 1.0), 1)
                 )

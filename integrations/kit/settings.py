@@ -200,7 +200,8 @@ def skip_payment(vendor: str) -> Flag:
     )
 
 
-def sync_personas(vendor: str) -> Flag:
+def sync_personas(vendor: str, *, groups: bool = True) -> Flag:
+    """`groups`: the POS has pricing groups."""
     return Flag(
         "sync_personas",
         label="Sync Personas",
@@ -211,7 +212,9 @@ def sync_personas(vendor: str) -> Flag:
         "from then on flow in, those made before do not, and each new member without a match by phone or e-mail is "
         f"created in {vendor} once.",
         warning=f"{vendor} stays the source of truth: change names, phones and e-mails there.",
-        interplay="“Force a Pricing Group ID” and “Sync to relevant market” depend on it.",
+        interplay="“Force a Pricing Group ID” and “Sync to relevant market” depend on it."
+        if groups
+        else "“Sync to relevant market” narrows it, in both directions.",
         group="Personas",
     )
 

@@ -61,7 +61,8 @@ class Step(NamedTuple):
 
 class ChangedSlices:
     """Cursor: `newest` (everything up to here was read), `todo` (slices of the past, newest first), `floor` (the past
-    is read down to here), `hour`, `night` and `gone` (last sweeps).
+    is read down to here), `hour`, `night` and `gone` (last sweeps), `recent` while a reading of what is new is under
+    way (`parts` still to be read, `at` and `began` when it began by our clock and by theirs).
 
     Each reading of what is new goes `overlap` back, for the vendor's times are whole seconds; once a day the last
     `nightly` days are read again, once an hour the stream is asked for rows whose change did not show
@@ -117,9 +118,41 @@ class ChangedSlices:
     def _recent(
         self, client: "Client", stream: type[Stream], context: Context, state: dict[str, Any], about: Any
     ) -> Iterator[Page]:
+        if "recent" not in state and not self._plan(context, state):
+            return
+        recent = state["recent"]
+        # A reading may take several runs (a busy day, customers asked for singly): it goes on where it was, or each
+        # run would begin where the one before did.
+        while True:
+            name, kept = recent["parts"][0]
+            for step in self._read(client, stream, context, about, Part(**kept), 0, name):
+                recent["began"] = recent["began"] or ms(began_at(client, context))
+                if step.over:
+                    break
+                recent["parts"][0] = [name, vars(step.part)]
+                yield self._page(context, state, step.rows)
+            rows = step.rows
+            if name == self.field:
+                # what changed after this moment belongs to the next reading, whichever clock is behind
+                state["newest"] = max(state["newest"], min(recent["began"], recent["at"]))
+            else:
+                state["gone"] = recent["at"]
+            recent["parts"].pop(0)
+            if not recent["parts"]:
+                break
+            yield self._page(context, state, rows)
+        del state["recent"]
+        now = ms(context.now)
+        if now - state["hour"] >= ms_of(_HOUR):
+            rows = [*rows, *stream.missed(client, context, at_ms(state["hour"]) - _DAY, about)]
+            state["hour"] = now
+        yield self._page(context, state, rows)
+
+    def _plan(self, context: Context, state: dict[str, Any]) -> bool:
+        """Begin a reading of what is new: what of it is to be read, in `recent`. False: it is too early for one."""
         now = ms(context.now)
         if state["todo"] and now - state["newest"] < self.fresh.total_seconds() * 1000:
-            return  # slices of a run follow each other closely: the past gets its turn
+            return False  # slices of a run follow each other closely: the past gets its turn
         low = state["newest"] - ms_of(self.overlap)
         if now - state["night"] >= ms_of(_DAY):
             state["todo"] = self._cut(state["night"] + ms_of(_DAY - self.nightly), low) + state["todo"]
@@ -128,28 +161,13 @@ class ChangedSlices:
             # after a long freeze: today first, then what lies between
             state["todo"] = self._cut(low, now - ms_of(_DAY)) + state["todo"]
             low = now - ms_of(_DAY)
-        began = 0
-        fields = [self.field]
+        fields = {self.field: low}
         if self.deleted and now - state["gone"] >= 60_000:
-            fields.append(self.deleted)
-        for name in fields:
-            start = low if name == self.field else min(low, state["gone"] - ms_of(self.overlap))
-            part = Part(start, now + ms_of(self.overlap), start)
-            for step in self._read(client, stream, context, about, part, 0, name):
-                began = began or ms(began_at(client, context))
-                if step.over and name == fields[-1]:
-                    break
-                yield self._page(context, state, step.rows)
-            if name == fields[-1]:
-                rows = step.rows
-        # what changed after this moment belongs to the next reading, whichever clock is behind
-        state["newest"] = max(state["newest"], min(began, now))
-        if len(fields) > 1:
-            state["gone"] = now
-        if now - state["hour"] >= ms_of(_HOUR):
-            rows = [*rows, *stream.missed(client, context, at_ms(state["hour"]) - _DAY, about)]
-            state["hour"] = now
-        yield self._page(context, state, rows)
+            fields[self.deleted] = min(low, state["gone"] - ms_of(self.overlap))
+        high = now + ms_of(self.overlap)
+        parts = [[name, vars(Part(start, high, start))] for name, start in fields.items()]
+        state["recent"] = {"at": now, "began": 0, "parts": parts}
+        return True
 
     # The past
 

@@ -26,6 +26,20 @@ class Context:
     currency: str = ""
     markets: tuple[str, ...] = ()  # ISO 3166-2; empty: all
     singles: "Singles | None" = None  # for streams that ask for one record at a time; None: nothing is to be asked
+    words: "Words | None" = None  # what is here of the vendor's goods and words, also of those it lists no longer
+
+
+class Words(Protocol):
+    """What a vendor's ids were called when we last heard of them. What a pull may read of our rows, in its own thread
+    only."""
+
+    def terms(self, kind: str) -> dict[str, str]:
+        """Id -> name, of `TermRecord.kind`."""
+        ...
+
+    def goods(self) -> dict[str, tuple[str, str, int | None]]:
+        """Id -> (sku, category, cost in cents)."""
+        ...
 
 
 class Singles(Protocol):

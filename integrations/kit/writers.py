@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .records import CustomerRecord
+from .values import text
 
 if TYPE_CHECKING:
     from .client import Client
@@ -60,6 +61,15 @@ class Writer:
     def read(client: "Client", external_id: str, context: WriteContext) -> CustomerRecord | None:
         """One record as the vendor has it; None where the next sync is left to bring it."""
         return None
+
+
+def same_name(first: Any, last: Any, their_first: Any, their_last: Any) -> bool:
+    """Whether two people are called the same, in whatever case and spacing, and wherever first and last are parted."""
+
+    def folded(*names: Any) -> str:
+        return " ".join(" ".join(text(name) for name in names).casefold().split())
+
+    return folded(first, last) == folded(their_first, their_last)
 
 
 def shared(payload: Mapping[str, Any], kind: str) -> bool:

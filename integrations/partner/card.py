@@ -4,7 +4,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..kit.addresses import Address
+from ..kit.addresses import NAMED, Address
 from ..kit.card import Card, Lines, Secret, Verified
 from ..kit.errors import BadCredentials, BadRow, NotFound
 from ..kit.settings import enrol_after, freeze, market, sms_after
@@ -27,15 +27,26 @@ def connect(client: PartnerClient) -> Verified:
     for stream in (Customers, Sales, Products):
         answer, rows = _asked(client, stream, now)
         if isinstance(answer, dict) and isinstance(answer.get("account"), str | int):
-            account = account or str(answer["account"])[:60]
+            account = account or str(answer["account"]).strip()[:60]
         if not rows:
             notes.append(f"{stream.path}: answered, with no row of the last 30 days.")
         _read(client, stream, rows, context)
     notes.append("Locations appear as sales name them; map each to a store, then it counts there.")
-    identity = client.identity + (f"#{account}" if account else "")
-    if len(identity) > 100:
-        identity = identity[:60] + "~" + hashlib.sha256(identity.encode()).hexdigest()[:32]
-    return Verified(identity=identity, title=f"{client.identity.partition('/')[0]}", notes=tuple(notes))
+    # The company's own id alone, where it tells one: its API may move, and its sales would count a second time there.
+    where = client.identity
+    if len(where) > 100:
+        where = where[:60] + "~" + hashlib.sha256(where.encode()).hexdigest()[:32]
+    if not account:
+        notes.append(
+            "The answers do not name the company (“account”), so it is known by its address: when that changes, this "
+            "connection cannot move with it. Ask your POS's maker to send it."
+        )
+    return Verified(
+        identity=NAMED + account if account else where,
+        title=client.identity.partition("/")[0],
+        before=where if account else "",
+        notes=tuple(notes),
+    )
 
 
 def _asked(client: PartnerClient, stream: type[Stream], now: datetime) -> tuple[Any, list[Any]]:

@@ -69,7 +69,8 @@ class Changed(ChangedSince):
     """Rows changed since the last pull began. `history`: only as far back as the installation reads history.
 
     Once a day it looks a week further back: a till that was off line may list its sales late, under their own time.
-    Cursor: `{"since", "night"}`, plus `walk` during a pull.
+    Cursor: `{"since", "began", "night"}`, plus `walk` during a pull. `began` is there after every pull, so that the
+    next one goes the whole overlap back.
     """
 
     DEEP = timedelta(days=8)
@@ -97,8 +98,10 @@ class Changed(ChangedSince):
         """What was changed before the pull began has been seen, whether or not the rows bear their time."""
         if state.lost >= self.max_lost:
             # The list moved too much to be sure of all rows: the next pull starts where this one did.
-            return {"since": cursor["since"], "night": cursor["night"]}
-        return {"since": state.began, "night": cursor["night"]}
+            return {name: cursor[name] for name in ("since", "began", "night") if name in cursor}
+        # By the partner's clock where it was seen. A row that was written while we read may have come too late for its
+        # page, under a time before that: the next pull goes the overlap back from here.
+        return {"since": state.began, "began": state.began, "night": cursor["night"]}
 
 
 class Rows(Stream):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from ..kit.card import Arrival, Card, Verified
+from ..kit.card import Arrival, Card, Till, Verified
 from ..kit.records import CustomerRecord, ProductRecord, SaleRecord
 from ..kit.settings import enrol_after, freeze, market, sms_after
 
@@ -89,6 +89,19 @@ CARD = Card(
         "queue": "The queue has calls of its own.",
         "purchase_limits": "They stay inside the POS.",
     },
+    till=Till(
+        can_call=True,
+        why="A POS that calls us with sales can call for rewards as well: whether yours does is not known until a "
+        "wallet call from its till has come. Until then a reward reaches it by hand.",
+        steps=(
+            "Ask your POS's maker whether its till can look up a member, redeem and give back: these calls stand "
+            "beside the ones it makes already, at the same address.",
+            "Make a key with the scope pos for each store under API & Tracking, so that we know which store calls.",
+            "Look up one member at a till. This panel says when the call has arrived.",
+        ),
+        settled="When the sale is pushed with that discount, the redemption is settled; when it is pushed without it, "
+        "the points go back.",
+    ),
     discounts_per_order=1,
     redact=(
         "customAttributes", "governmentID", "government_id", "driversLicense", "drivers_license", "medicalID",

@@ -6,7 +6,8 @@ import pytest
 from django.db import connection
 
 from integrations import landing
-from integrations.models import Customer, Location, RefusedRow, Sale, SaleLine
+from integrations.kit.records import ProductRecord, TermRecord
+from integrations.models import Customer, Location, Product, RefusedRow, Sale, SaleLine, Term
 from tests.factories import make_account
 from tests.records import NOON, customer, land_customers, land_sales, line, make_origin, sale, the_customer, the_sale
 
@@ -53,6 +54,25 @@ def test_an_older_version_changes_nothing(origin):
 def test_text_longer_than_its_column_is_cut(origin):
     land_customers(origin, customer("a", first_name="x" * 500))
     assert len(the_customer(origin, "a").first_name) == 200
+
+
+def test_of_which_is_gone_what_it_was_stays(origin):
+    """A vendor may say of what was deleted its id and nothing else."""
+    asked = {"account_id": origin.account_id, "origin_id": origin.pk}
+    tea = ProductRecord("p", "T-1", "Tea", "Drinks", "Acme", "g", 500, 200)
+    landing.products(**asked, records=[tea])
+    landed = landing.products(**asked, records=[ProductRecord("p", active=False)])
+    assert len(landed.changed) == 1
+    kept = Product.unscoped.values_list("sku", "name", "category", "brand", "unit", "price_cents", "cost_cents")
+    assert kept.get() == ("T-1", "Tea", "Drinks", "Acme", "g", 500, 200)
+    assert not landing.products(**asked, records=[ProductRecord("p", active=False)]).touched
+    landing.products(
+        **asked, records=[tea._replace(category="", cost_cents=None)]
+    )  # on sale again, out of its category
+    assert kept.get() == ("T-1", "Tea", "", "Acme", "g", 500, None)
+    landing.terms(**asked, records=[TermRecord("employee:e", "employee", "Lee")])
+    landing.terms(**asked, records=[TermRecord("employee:e", "employee", "", active=False)])
+    assert Term.unscoped.values_list("name", "active").get() == ("Lee", False)
 
 
 def test_sales_with_lines(origin):

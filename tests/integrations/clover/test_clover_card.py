@@ -134,33 +134,6 @@ def test_who_could_not_be_found_again_is_not_created(client, raw):
         writers.PushCustomer.create(client, {"first_name": "Nobody"}, context(raw))
 
 
-def test_completing_wipes_nothing(client, raw):
-    body = {"firstName": "Kept", "phoneNumbers": [{"phoneNumber": "(303) 555-6601"}],
-            "emailAddresses": [{"emailAddress": "kept@example.com"}],
-            "metadata": {"note": "prefers texts", "businessName": "B", "dobMonth": 5, "dobDay": 6}}  # fmt: skip
-    made = raw.post("/customers", body)["id"]
-    given = SHOPPER | {"phone": "+13035556601", "email": "second@example.com", "first_name": "Other"}
-    for _ in range(2):  # safe to repeat
-        writers.PushCustomer.update(client, made, given, context(raw))
-    row = raw.get(f"/customers/{made}", EXPAND)
-    assert (row["firstName"], row["lastName"]) == ("Kept", "Reyes")
-    assert [one["phoneNumber"] for one in row["phoneNumbers"]["elements"]] == ["(303) 555-6601"]
-    assert [one["emailAddress"] for one in row["emailAddresses"]["elements"]] == [
-        "kept@example.com",
-        "second@example.com",
-    ]
-    about = row["metadata"]
-    assert (about["note"], about["businessName"], about["dobMonth"], about.get("dobYear")) == (
-        "prefers texts",
-        "B",
-        5,
-        None,
-    )
-    assert len(row["addresses"]["elements"]) == 1
-    writers.PushCustomer.update(client, made, dict.fromkeys(SHOPPER, ""), context(raw))
-    assert raw.get(f"/customers/{made}", EXPAND) == row, "what is empty here is not sent"
-
-
 def test_the_card_declares_what_it_serves():
     served = {one.name for one in card.CARD.settings}
     assert served == {"relevant_market", "frozen", "skip_payment_method", "sync_personas", "sync_to_market",

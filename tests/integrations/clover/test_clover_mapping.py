@@ -209,6 +209,28 @@ def test_whose_orders_when_another_lane_learns_it_meanwhile(learned_at):
     assert asked == list(range(60)) and about.lists_customers is False
 
 
+BARE = {"href": "https://sandbox.dev.clover.com/v3/merchants/M/orders/0/customers"}
+
+
+def test_a_bare_link_is_no_customer_and_lists_that_show_it_leave_them_out():
+    about, asked = Names("M", tenders=False), []
+
+    class Till:
+        def get_json(self, path, params, service):
+            asked.append(int(path.rsplit("/", 1)[1]))
+            return {"customers": {"elements": [{"id": "C"}]} if asked[-1] % 2 else BARE}
+
+    rows = [{"id": str(n), "customers": BARE} for n in range(30)]
+    context = Context(now=datetime(2026, 3, 3, tzinfo=UTC), identity="M")
+    streams._whose(Till(), context, rows, about)
+    assert about.lists_customers is False and asked == list(range(30))
+    assert [int(one["id"]) for one in rows if one["customers"] is not BARE] == list(range(1, 30, 2))
+
+    empty, about = [{"id": "1", "customers": {"elements": []}}], Names("M", tenders=False)
+    streams._whose(Till(), context, empty, about)
+    assert about.lists_customers is True and len(asked) == 30, "a list that is there and empty was expanded"
+
+
 def test_a_shop_that_names_no_customers_costs_some_calls_a_page():
     about, asked = Names("M", tenders=False), []
 

@@ -2,9 +2,12 @@
 
 import itertools
 import random
+import threading
+import time
 
 import pytest
 
+from integrations.kit import lanes
 from integrations.kit.errors import TryLater
 from integrations.kit.lanes import merged
 from integrations.kit.pace import LEASE_S, WINDOW_S, Pace, Share, fair_slots, share_out
@@ -165,6 +168,56 @@ def test_a_lanes_error_comes_out_and_ends_the_others():
     with pytest.raises(ValueError, match="here"):
         for _ in merged([endless(), failing()]):
             pass
+
+
+def test_a_lane_that_shall_end_takes_no_call_though_one_is_free():
+    """Who pulls is told to stop while a lane is between two calls."""
+    one, taken, over = Pace(0, at_once=5), [], []
+    go = threading.Event()
+
+    def lane():
+        yield 1
+        go.wait(5)
+        try:
+            one.wait("x")
+            taken.append(1)
+        except TryLater:
+            over.append(1)
+
+    def keep():
+        if go.started:
+            threading.Timer(0.1, go.set).start()  # when the lanes have been told
+            raise ValueError("frozen")
+
+    go.started = False
+    pages = merged([lane(), lane()], keep=keep)
+    next(pages)
+    go.started = True
+    with pytest.raises(ValueError, match="frozen"):
+        next(pages)
+    assert (taken, over) == ([], [1, 1])
+
+
+def test_a_lane_calls_no_more_when_nobody_has_looked_for_a_while(monkeypatch):
+    """Whoever pulls lands a page, or waits for the database: whether there may be more calls he does not know."""
+    calls, go = [], threading.Event()
+
+    def lane():
+        yield "first"
+        go.wait(5)
+        for n in range(5):
+            lanes.hold()
+            calls.append(n)
+            yield n
+
+    pages = merged([lane()], waiting=10)
+    next(pages)
+    monkeypatch.setattr(lanes, "LOOKED_S", -1.0)
+    go.set()
+    time.sleep(0.2)
+    assert calls == []
+    monkeypatch.setattr(lanes, "LOOKED_S", 60.0)
+    assert list(pages) == calls == list(range(5))
 
 
 def test_closing_ends_the_lanes():

@@ -1,11 +1,13 @@
 """The Partner REST card against its stand-in, over real HTTP."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from django.utils import timezone
 
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
-from integrations.models import Credential, Customer, Location, Product, RefusedRow, Sale, SaleLine, Stock
+from integrations.models import Credential, Customer, Location, Origin, Product, RefusedRow, Sale, SaleLine, Stock
 from integrations.partner import mapping
 from integrations.sandbox.server import start
 from tests.factories import make_account
@@ -133,6 +135,38 @@ def test_rows_that_change_while_they_are_paged_are_all_there(shop):
     assert shop.held()["customers"] == shop.theirs()["customers"]
 
 
+@pytest.mark.parametrize("minutes", [1, 9])
+def test_what_was_written_while_it_read_comes_with_the_next_look(shop, minutes):
+    """A till that saves its sale a moment late: its time of change lies before the reading, which did not see it."""
+    from datetime import timedelta
+
+    shop.connect()
+    shop.sync()
+    before = max(call["seq"] for call in shop.calls())
+    sold = shop.control("sell", at=(timezone.now() - timedelta(minutes=minutes)).isoformat())
+    shop.sandbox.vendor.rows["sales"][sold["id"]]["updated_at"] -= minutes * 60
+    shop.sync("sales")
+    assert Sale.unscoped.filter(external_id=sold["id"]).exists()
+    (asked,) = [call for call in shop.calls() if call["seq"] > before]
+    start = int(dict(parse_qsl(asked["query"]))["start"])
+    assert timezone.now().timestamp() - start < 11 * 60 + 30, "ten minutes back from when the last reading began"
+
+
+def test_when_the_reading_began_is_by_the_partners_clock(shop, monkeypatch):
+    """Its clock is half an hour behind: what it writes from now on bears times that are past for us."""
+    from datetime import timedelta
+
+    from integrations.kit.client import Client
+    from integrations.models import StreamState
+
+    behind = timezone.now() - timedelta(minutes=30)
+    monkeypatch.setattr(Client, "_see_clock", lambda self, date: setattr(self, "server_time", behind))
+    shop.connect()
+    shop.sync()
+    cursor = StreamState.unscoped.get(credential=shop.credential, stream="sales").cursor
+    assert cursor["since"] == cursor["began"] == behind.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def test_once_a_day_it_looks_a_week_back_for_what_was_listed_late(shop):
     """A till that was off line lists its sale under its own time, which has been read past."""
     from datetime import timedelta
@@ -200,13 +234,78 @@ class TestConnecting:
             services.connect(credential=other, now=timezone.now())
 
     def test_the_answers_company_is_the_origin(self, shop):
-        assert shop.connect().origin.identity.endswith("/v1#shop-77")
+        assert shop.connect().origin.identity == "#shop-77"
 
-    def test_a_bare_array_does(self, shop):
+    def test_a_bare_array_does_and_its_address_is_the_company(self, shop):
         shop.control("seed", **SEED, bare=True)
-        assert "#" not in shop.connect().origin.identity
+        link = services.connection_of(account_id=shop.account.pk, slug="partner")
+        credential = services.save_credential(connection=link, given=shop.given())
+        with acting_in(shop.account.pk):
+            told = services.connect(credential=credential, now=timezone.now())
+        assert any("known by its address" in note for note in told.notes)
+        shop.credential = Credential.unscoped.get(pk=credential.pk)
+        assert shop.credential.origin.identity == shop.sandbox.url.partition("://")[2] + "/v1"
         shop.sync("customers")
         assert Customer.unscoped.count() == 250
+
+
+class TestAnAddressThatMoves:
+    """The same API under another host: under another origin everything it tells would be new, and earn again."""
+
+    def moved(self, shop):
+        with acting_in(shop.account.pk):
+            given = shop.given() | {"base_url": shop.given()["base_url"].replace("127.0.0.1", "localhost")}
+            credential = Credential.unscoped.get(pk=shop.credential.pk)
+            services.reconnect(credential=credential, given=given, now=timezone.now())
+        shop.credential = Credential.unscoped.get(pk=shop.credential.pk)
+
+    def test_a_company_that_tells_its_id_keeps_its_rows(self, shop):
+        before = shop.connect().origin_id
+        shop.sync()
+        self.moved(shop)
+        assert "localhost" in shop.credential.values["base_url"] and shop.credential.origin_id == before
+        runs = shop.sync(full=True)
+        assert not any(run.rows_new or run.rows_changed for run in runs.values())
+        assert shop.held() == shop.theirs() and Customer.unscoped.count() == 250
+
+    def test_entered_again_after_a_disconnect_it_is_the_same_company(self, shop):
+        before = shop.connect().origin_id
+        shop.sync("customers")
+        services.disconnect(credential=shop.credential)
+        other = shop.connect(base_url=shop.given()["base_url"].replace("127.0.0.1", "localhost"))
+        assert other.origin_id == before
+        assert not shop.sync("customers")["customers"].rows_new
+
+    def test_one_that_tells_none_is_refused_and_goes_on_at_the_old_address(self, shop):
+        shop.control("seed", **SEED, bare=True)
+        before = shop.connect().origin_id
+        with pytest.raises(services.Refused, match="earn again") as error:
+            self.moved(shop)
+        assert error.value.field == "base_url"
+        kept = Credential.unscoped.get(pk=shop.credential.pk)
+        assert (kept.state, kept.origin_id, "127.0.0.1" in kept.values["base_url"]) == ("connected", before, True)
+        assert Origin.unscoped.filter(platform="partner").count() == 1
+
+    def test_one_that_begins_to_tell_it_keeps_its_rows_and_may_move_then(self, shop):
+        shop.control("seed", **SEED, bare=True)
+        before = shop.connect().origin_id
+        shop.sync("customers")
+        shop.control("seed", **SEED)
+        with pytest.raises(services.Refused):
+            self.moved(shop)  # all at once, nothing says that it is the same company
+        with acting_in(shop.account.pk):
+            services.connect(credential=Credential.unscoped.get(pk=shop.credential.pk), now=timezone.now())
+        self.moved(shop)
+        assert (shop.credential.origin_id, shop.credential.origin.identity) == (before, "#shop-77")
+
+    def test_another_company_at_the_same_address_is_another_one(self, shop, monkeypatch):
+        before = shop.connect().origin_id
+        monkeypatch.setattr("integrations.sandbox.partner.ACCOUNT", "shop-78")
+        with acting_in(shop.account.pk):
+            credential = Credential.unscoped.get(pk=shop.credential.pk)
+            services.reconnect(credential=credential, given=shop.given(), now=timezone.now())
+        credential.refresh_from_db()
+        assert credential.origin_id != before and credential.origin.identity == "#shop-78"
 
 
 @pytest.mark.parametrize(
