@@ -14,6 +14,7 @@ from aiqsync.accounts.models import zones
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags.iq import pill
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 from integrations import registry
 from integrations.models import Location
 
@@ -82,7 +83,7 @@ class StoreAdmin(TenantAdmin):
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         """Below the store's own fields: one line for each connected POS, with the places seen in it."""
-        store = self.get_queryset(request).filter(pk=object_id).first() if object_id.isdigit() else None
+        store = self.get_queryset(request).filter(pk=whole_number(object_id)).first()
         lines = mapping_lines(store) if store else []
         more = {"mapping_lines": lines, "may_map": may(request.membership.role, "integrations.change"), "store": store}
         return super().change_view(request, object_id, form_url, (extra_context or {}) | more)
