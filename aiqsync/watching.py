@@ -4,10 +4,12 @@ The dispatcher asks every minute. A kind is registered here together with its ju
 that nobody watches; webhooks and others bring theirs with them (`watch`).
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from django.db import connection
 from django.db.models import Count, Exists, Min, OuterRef, Sum
 from django.urls import reverse
 
@@ -30,6 +32,8 @@ from integrations.models import (
 )
 from loyalty import mirror
 
+log = logging.getLogger("aiqsync.alerts")
+
 Judge = Callable[[datetime], Iterable[tuple[int, Finding]]]  # now -> (account id, what is so)
 JUDGES: dict[str, Judge] = {}
 
@@ -51,19 +55,70 @@ def watch(kind: Kind) -> Callable[[Judge], Judge]:
     return with_judge
 
 
+# A judge that fails: no other is silenced by it, and somebody is told that this one sees nothing.
+UNJUDGED = Kind(
+    "unjudged",
+    "A kind of alert cannot be judged",
+    "A fault of this installation kept one of these kinds from being judged for five minutes.",
+    timedelta(minutes=5),
+)
+
+
 def look(*, now: datetime) -> alerts.Settled:
-    """Judge every kind for all accounts and settle the incidents. Any number of lookers may run."""
+    """Judge every kind for all accounts and settle the incidents. Any number of lookers may run.
+
+    Each judge by itself, and each account: of a kind that could not be judged nothing is opened and nothing closed.
+    """
     found: dict[int, list[Finding]] = defaultdict(list)
-    for judge in JUDGES.values():
-        for account_id, one in judge(now):
+    blind: list[str] = []
+    for name, judge in JUDGES.items():
+        try:
+            seen = list(judge(now))
+        except Exception:
+            if not connection.is_usable():
+                raise  # the database is away: that is one fault, not one of each judge
+            log.exception("alerts: %r could not be judged, the other kinds are", name)
+            blind.append(name)
+            continue
+        for account_id, one in seen:
             found[account_id].append(one)
+    for account_id, one in _unjudged(blind):
+        found[account_id].append(one)
+    kinds = {*JUDGES, UNJUDGED.name}.difference(blind)
     told = Alert.unscoped.filter(closed_at=None).values_list("account", flat=True).distinct()
     opened = closed = 0
     for account_id in sorted({*found, *told}):
-        settled = alerts.settle(account_id=account_id, found=found[account_id], kinds=set(JUDGES), now=now)
+        try:
+            settled = alerts.settle(account_id=account_id, found=found[account_id], kinds=kinds, now=now)
+        except Exception:
+            if not connection.is_usable():
+                raise
+            log.exception("alerts of account %s could not be settled, the others are", account_id)
+            continue
         opened += settled.opened
         closed += settled.closed
     return alerts.Settled(opened, closed)
+
+
+def _unjudged(blind: list[str]) -> Iterator[tuple[int, Finding]]:
+    """Whoever has a card relies on being told."""
+    if not blind:
+        return
+    for account_id in Connection.unscoped.order_by("account").values_list("account", flat=True).distinct():
+        for name in blind:
+            yield (
+                account_id,
+                Finding(
+                    UNJUDGED.name,
+                    f"kind:{name}",
+                    f"“{alerts.KINDS[name].title}” is not watched at the moment",
+                    "A fault of this installation keeps it from being judged, so nothing new of it is told and what is "
+                    "open stays open. Everything else is watched. Tell whoever runs the installation: the reason is in "
+                    "its log.",
+                    reverse("admin:alerts"),
+                    "Look at the alerts",
+                ),
+            )
 
 
 def _live(connected_only: bool = True) -> Iterator[tuple[Credential, Card, Connection]]:
@@ -185,7 +240,7 @@ def unmapped_locations(now: datetime) -> Iterator[tuple[int, Finding]]:
             )
 
 
-@watch(Kind("refused_rows", "Refused rows", "Rows of a POS could not be taken over for ten minutes.",
+@watch(Kind("refused_rows", "Refused rows", "Rows that a POS told or sent could not be taken over for ten minutes.",
             timedelta(minutes=10)))  # fmt: skip
 def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
     counted = {
@@ -201,9 +256,9 @@ def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
                 Finding(
                     "refused_rows",
                     f"origin:{credential.origin_id}",
-                    f"{count:,} row{'' if count == 1 else 's'} of {card.title} could not be read",
-                    f"The reason stands beside each on the card. Mend them in {card.title}; the next sync takes them. "
-                    "Everything else came in.",
+                    f"{count:,} {'row' if count == 1 else 'rows'} {'sent to' if card.arrivals else 'of'} {card.title} "
+                    f"could not be {'taken' if card.arrivals else 'read'}",
+                    f"The reason stands beside each on the card. {card.mending} Everything else came in.",
                     reverse("admin:card", args=[card.slug]) + "#refused",
                     "See the reasons",
                     first,
@@ -307,3 +362,6 @@ def own_programmes(now: datetime) -> Iterator[tuple[int, Finding]]:
                     "See the settings",
                 ),
             )
+
+
+alerts.register(UNJUDGED)  # last among those that are shown

@@ -1,9 +1,11 @@
 """What is watched: each kind of alert by the facts that raise it, and by those that do not."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.core import mail
+from django.core.checks import run_checks
 from django.utils import timezone
 
 from aiqsync import watching
@@ -65,7 +67,8 @@ def shop():
 
 def test_nothing_is_wrong(shop):
     assert shop.found() == []
-    assert set(alerts.KINDS) == set(watching.JUDGES)  # whatever is shown as watched has a judge
+    # Whatever is shown as watched has a judge, but for what is said of judges.
+    assert set(alerts.KINDS) == {*watching.JUDGES, watching.UNJUDGED.name}
 
 
 def test_a_refused_log_in(shop):
@@ -125,8 +128,90 @@ def test_refused_rows(shop):
         for key in ("1", "2"):
             RefusedRow.objects.create(origin=shop.origin, stream="sales", key=key, reason="no id")
     assert shop.found() == [("refused_rows", "2 rows of Cova could not be read")]
+    [(_, one)] = watching.refused_rows(NOW)
+    assert "Mend them in Cova; the next sync takes them." in one.text
     RefusedRow.unscoped.update(solved_at=NOW)
     assert shop.found() == []
+
+
+@pytest.mark.parametrize(
+    ("card", "title", "said"),
+    [("push", "1 row sent to Push API could not be taken", "sends them again"),
+     ("files", "1 row of File drop could not be read", "send that file"),
+     ("clover", "1 row of Clover could not be read", "Mend them in Clover")],
+)  # fmt: skip
+def test_what_is_said_of_refused_rows_is_true_of_the_card(shop, card, title, said):
+    shop.is_now(shop.connection, card=card)
+    shop.is_now(enabled=False)
+    with acting_in(shop.account.pk):
+        RefusedRow.objects.create(origin=shop.origin, stream="sales", key="1", reason="no id")
+    [(_, one)] = watching.refused_rows(NOW)
+    assert one.title == title and said in one.text and ("the next sync" in one.text) == (card == "clover")
+
+
+def broken(now):
+    yield from ()
+    raise RuntimeError("a judge's mistake")
+
+
+def test_a_judge_that_fails_silences_no_other(shop, monkeypatch, caplog):
+    shop.is_now(failures=9, failing_since=NOW - HOUR)
+    with acting_in(shop.account.pk):
+        RefusedRow.objects.create(origin=shop.origin, stream="sales", key="1", reason="no id", first_at=NOW - HOUR)
+    watching.look(now=NOW)
+    monkeypatch.setitem(watching.JUDGES, "refused_rows", broken)
+    monkeypatch.setitem(watching.JUDGES, "failing_credential", broken)
+    shop.is_now(failures=0, failing_since=None, read_until=NOW + HOUR, next_due=NOW + HOUR)
+    make_account("Without a card")
+    for minute in (1, 6, 20):
+        watching.look(now=NOW + minute * MINUTE)
+    found = {(one.kind, one.subject): one for one in Alert.unscoped.filter(account=shop.account)}
+    assert found["stale_stream", f"credential:{shop.credential.pk}"].closed_at  # judged as ever
+    # What is not judged is not over.
+    assert found["refused_rows", f"origin:{shop.origin.pk}"].clear_since is None
+    blind = found["unjudged", "kind:refused_rows"]
+    assert blind.opened_at == NOW + 6 * MINUTE and "“Refused rows” is not watched" in blind.title
+    assert found["unjudged", "kind:failing_credential"].opened_at and len(found) == 4
+    assert not Alert.unscoped.exclude(account=shop.account).exists()  # who has no card is waiting for nothing
+    assert "a judge's mistake" in caplog.text and "'refused_rows' could not be judged" in caplog.text
+    monkeypatch.undo()
+    watching.look(now=NOW + 21 * MINUTE)
+    watching.look(now=NOW + 40 * MINUTE)
+    assert not Alert.unscoped.filter(kind="unjudged", closed_at=None).exists()
+
+
+def test_an_account_that_cannot_be_settled_silences_no_other(shop, monkeypatch):
+    others = [make_account(name) for name in ("Before", "After")]
+    monkeypatch.setitem(
+        watching.JUDGES, "stale_stream",
+        lambda now: [(account.pk, alerts.Finding("stale_stream", "x", "Late")) for account in (*others, shop.account)],
+    )  # fmt: skip
+    real = alerts.settle
+
+    def settle(*, account_id, **more):
+        if account_id == others[0].pk:
+            raise RuntimeError("a mistake about one account")
+        return real(account_id=account_id, **more)
+
+    monkeypatch.setattr(alerts, "settle", settle)
+    assert watching.look(now=NOW) == alerts.Settled(2, 0)
+
+
+def test_when_the_database_is_away_that_is_one_fault(shop, monkeypatch):
+    monkeypatch.setitem(watching.JUDGES, "refused_rows", broken)
+    monkeypatch.setattr(watching, "connection", SimpleNamespace(is_usable=lambda: False))
+    with pytest.raises(RuntimeError):
+        watching.look(now=NOW)
+
+
+def test_mail_without_an_address_of_ours_is_said(settings):
+    settings.EMAIL_HOST, settings.PUBLIC_URL = "mail.example.test", ""
+    [said] = run_checks()
+    assert said.id == "aiqsync.W001" and "PUBLIC_URL" in said.msg
+    settings.PUBLIC_URL = "https://loyalty.example.test"
+    assert run_checks() == []
+    settings.EMAIL_HOST, settings.PUBLIC_URL = "", ""
+    assert run_checks() == []
 
 
 @pytest.mark.parametrize(("calls", "fields", "near"), [
