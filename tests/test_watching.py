@@ -214,17 +214,94 @@ def test_mail_without_an_address_of_ours_is_said(settings):
     assert run_checks() == []
 
 
-@pytest.mark.parametrize(("calls", "fields", "near"), [
-    (12_000, {}, True), (11_000, {}, False), (12_000, {"full": True}, False), (12_000, {"manual": True}, False),
-])  # fmt: skip
-def test_the_limit_is_near(shop, calls, fields, near):
-    """Cova allows 1,000 a minute: 15,000 in a quarter of an hour."""
+def ran(shop, calls, *, stream=None, minutes=10, ended=1, pages=None, **fields):
+    """A run of a stream that took so many minutes and ended so many minutes ago; None: it runs still."""
+    until = NOW if ended is None else NOW - ended * MINUTE
+    if ended is None:
+        fields |= {"status": "running", "lease_until": NOW + MINUTE}
     with acting_in(shop.account.pk):
-        for _ in range(2):
-            SyncRun.objects.create(
-                stream=shop.stream, status="done", finished_at=NOW - MINUTE, calls=calls // 2, **fields
-            )
-    assert [kind for kind, _ in shop.found()] == ["rate_limit"] * near
+        return SyncRun.objects.create(
+            stream=stream or shop.stream, started_at=until - minutes * MINUTE, calls=calls,
+            pages=calls if pages is None else pages, **{"status": "done", "finished_at": ended and until} | fields,
+        )  # fmt: skip
+
+
+def other_stream(shop, name, **fields):
+    with acting_in(shop.account.pk):
+        return StreamState.objects.create(
+            credential=shop.credential, stream=name, read_until=NOW, next_due=NOW, last_success_at=NOW,
+            **{"first_done_at": NOW - 9 * HOUR} | fields,
+        )  # fmt: skip
+
+
+def near(shop) -> str:
+    """What is said of the limit, "" for nothing."""
+    return " ".join(one.text for _, one in watching.rate_limits(NOW))
+
+
+@pytest.mark.parametrize(("calls", "fields", "said"), [
+    (12_000, {}, "12,000 calls"), (11_000, {}, ""), (12_000, {"full": True}, ""), (12_000, {"manual": True}, ""),
+    # Only what lies in the quarter of an hour counts: a run of an hour had a quarter of its calls in it.
+    (24_000, {"minutes": 20, "ended": 5}, "12,000 calls"), (44_000, {"minutes": 60, "ended": None}, ""),
+    (48_000, {"minutes": 60, "ended": None}, "12,000 calls"), (48_000, {"minutes": 1, "ended": 16}, ""),
+])  # fmt: skip
+def test_the_limit_is_near(shop, calls, fields, said):
+    """Cova allows 1,000 a minute: 15,000 in a quarter of an hour."""
+    ran(shop, calls, **fields)
+    assert said in near(shop) and bool(near(shop)) == bool(said)
+    assert [kind for kind, _ in shop.found()] == ["rate_limit"] * bool(said)
+
+
+def test_two_runs_count_together(shop):
+    ran(shop, 6_000, minutes=5, ended=8)
+    assert not near(shop)
+    ran(shop, 6_000, minutes=5, ended=1)
+    assert "12,000 calls in a quarter of an hour for Sales, where Cova allows 15,000." in near(shop)
+
+
+def test_each_service_has_an_allowance_of_its_own(shop):
+    """Cova counts by service: customers and sales do not add up, nor do a list and the single sales beside it."""
+    ran(shop, 8_000)
+    ran(shop, 8_000, stream=other_stream(shop, "customers"))
+    assert not near(shop)
+    ran(shop, 6_000, minutes=2, pages=1_000)
+    assert not near(shop)  # 9,000 pages, 5,000 single sales
+    ran(shop, 8_000, minutes=2, pages=0)
+    assert "13,000 calls" in near(shop)  # 9,000 pages, 13,000 single sales
+
+
+def test_a_token_has_one_allowance_for_all_streams(shop):
+    """Clover counts by token: 960 a minute, 14,400 in a quarter of an hour."""
+    shop.is_now(shop.connection, card="clover")
+    ran(shop, 6_000)
+    assert not near(shop)
+    ran(shop, 6_000, stream=other_stream(shop, "customers"))
+    assert "12,000 calls in a quarter of an hour for Customers and Sales, where Clover allows 14,400." in near(shop)
+    assert "location" not in near(shop)  # Clover has no such setting
+
+
+def test_rounds_of_balances_take_what_there_is(shop):
+    ran(shop, 14_000, stream=other_stream(shop, "points"))
+    assert not near(shop)
+
+
+def test_the_limit_is_the_installations_where_that_is_lower(shop, settings):
+    settings.CARD_RATES = {"cova": 100}
+    ran(shop, 1_200)
+    assert "where this installation is set to ask at most 1,500" in near(shop) and "has set its pace" in near(shop)
+    settings.CARD_RATES = {"cova": 0}  # no pacing: nothing waits
+    assert not near(shop)
+
+
+def test_only_what_would_help_is_advised(shop):
+    ran(shop, 13_000)
+    assert "Skip importing payment method" in near(shop) and "Restrict imports by location ID" in near(shop)
+    shop.is_now(shop.connection, settings={"skip_payment_method": True, "restrict_locations": ["1"]})
+    assert "If it lasts, ask Cova for a higher limit." in near(shop)
+    assert "Skip" not in near(shop) and "Restrict" not in near(shop)
+    shop.is_now(shop.connection, settings={})
+    shop.is_now(stream="customers")
+    assert "Skip" not in near(shop) and "Restrict" not in near(shop)
 
 
 @pytest.mark.parametrize("what", ["credential", "connection", "disconnected"])
