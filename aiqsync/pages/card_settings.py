@@ -222,15 +222,10 @@ def save(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def record(title: str, saved: services.Saved, user: Any) -> None:
-    """Who changed what, from what, to what: one line for what holds, one for what was proposed."""
+    """Who changed what, from what, to what. What was proposed has a line of its own, by its counting."""
     if saved.changed:
         detail = {"before": {n: saved.before.get(n) for n in saved.changed}, "after": dict(saved.changed)}
         audit.record(act="integration.settings_saved", target=title, user=user, detail=detail)
-    if saved.proposed:
-        audit.record(
-            act="integration.setting_proposed", target=title, user=user,
-            detail={"settings": sorted(saved.proposed), "before": {n: saved.before.get(n) for n in saved.proposed}},
-        )  # fmt: skip
 
 
 def _given(standing: Standing, data: QueryDict) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:

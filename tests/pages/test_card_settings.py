@@ -97,6 +97,25 @@ def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost(owner
     assert not logged(account, "integration.settings_saved")
 
 
+def about_settings(account) -> list[str]:
+    with acting_in(account.pk):
+        lines = AuditLine.objects.filter(act__contains="setting").order_by("id")
+        return list(lines.values_list("act", flat=True))
+
+
+def test_what_is_proposed_and_confirmed_is_written_down_once(owner, account, connected, typed):
+    save(owner, enrol_after="2026-03-01", skip_payment_method="on")
+    assert sorted(about_settings(account)) == ["integration.settings_saved", "setting.proposed"]
+    with acting_in(account.pk):
+        AuditLine.objects.all().delete()
+    pairs = [f"--set={name}={value}" for name, value in {**typed, "enrol_after": "2026-04-01"}.items()]
+    out = StringIO()
+    call_command("connect", "cova", "--account", account.uid, *pairs, "--yes", stdout=out)
+    assert json.loads(out.getvalue().splitlines()[-1])["changes"]["enrol_after"]["state"] in ("applying", "applied")
+    assert about_settings(account)[:2] == ["setting.proposed", "setting.confirmed"]
+    assert logged(account, "setting.confirmed")[0]["after"] == "2026-04-01"
+
+
 def test_what_somebody_else_changed_meanwhile_is_not_put_back(owner, account, connected):
     with acting_in(account.pk):
         services.save_settings(connection=connected.connection, given={"sync_personas": True}, now=timezone.now())
