@@ -25,10 +25,12 @@ def activity(standing: Standing) -> list[dict]:
     names = _place_names(standing)
     order = {s.name: number for number, s in enumerate(standing.card.streams)}
     several = len({s.credential_id for s in standing.states}) > 1
-    return [
+    rows = [
         _row(standing, state, last.get(state.pk), names, several)
         for state in sorted(standing.states, key=lambda s: (s.credential_id, order.get(s.stream, 99)))
     ]
+    _say_rounds(standing, rows)
+    return rows
 
 
 def _last_done(standing: Standing) -> dict[int, SyncRun]:
@@ -86,9 +88,22 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         row["figures"] = _found(done, now)
     if state.first_done_at and row["status"] == "ready":
         row["percent"] = 100
-    if stream.on_demand and not row["note"]:
-        row["note"] = balances.standing(connection_id=credential.connection_id).words
     return row
+
+
+def _say_rounds(standing: Standing, rows: list[dict]) -> None:
+    """What a round of points balances takes, beside the streams that read them and have nothing else to say."""
+    name = balances.stream_of(standing.card)
+    origins = {c.pk: c.origin_id for c in standing.credentials if c.origin_id}
+    silent = {row["key"]: row for row in rows if not row["note"]}
+    resting = {
+        origins[state.credential_id]: state
+        for state in standing.states
+        if state.stream == name and state.credential_id in origins and f"{state.pk}" in silent
+    }
+    if resting:
+        for origin, words in balances.in_words(card=standing.card, states=resting).items():
+            silent[f"{resting[origin].pk}"]["note"] = words
 
 
 def _running(run: SyncRun, now: datetime, names: dict[str, str]) -> dict:
