@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
@@ -10,7 +11,7 @@ from django.utils.html import format_html
 
 from aiqsync.accounts.templatetags.iq import exact
 from integrations import balances, services
-from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
+from integrations.models import CredentialState, Location, PushedCall, RunStatus, StreamState, SyncRun
 
 from .standing import FAILURES_TO_TELL, Standing, ago, moment, span
 
@@ -181,14 +182,14 @@ def tells(run: SyncRun) -> bool:
     )
 
 
-def stamp(standing: Standing, rows: list[dict]) -> str:
-    """Changes when the rest of the page (runs, refused rows, sentences) is worth reading again."""
+def stamp(standing: Standing, rows: list[dict], calls: Sequence[PushedCall] = ()) -> str:
+    """Changes when the rest of the page (runs, latest calls, refused rows, sentences) is worth reading again."""
     first = [s.pk for s in standing.states if s.first_done_at is None]
     asked = [r.pk for r in standing.live.values() if r.manual or r.full]
     failing = [(s.pk, s.failures) for s in standing.states if s.failures]
     found = [(r["key"], r["figures"]) for r in rows if r["status"] == "ready"]
     frozen = [c.pk for c in standing.frozen]
-    return f"{frozen}|{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}"
+    return f"{frozen}|{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}|{[c.pk for c in calls]}"
 
 
 def trouble(standing: Standing) -> list[dict]:
