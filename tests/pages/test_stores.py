@@ -278,3 +278,17 @@ def test_alerts_page(shop, client):
     client.force_login(make_user(shop, Role.MANAGER))
     assert client.get(page).status_code == 200
     assert client.post(reverse("admin:alerts-recipients"), {}).status_code == 403
+
+
+@pytest.mark.parametrize("card", registry.CARDS.values(), ids=lambda card: card.slug)
+def test_a_card_serves_each_standard_setting_or_says_why_not(card):
+    """Nothing is silent and nothing said twice: else the grid says “not stated”, or a reason beside a yes."""
+    standard = set(grid.standard())
+    served = {one.name for one in card.settings}
+    assert served & standard | set(card.unserved) == standard
+    assert not served & set(card.unserved)
+    assert all(reason.endswith(".") for reason in card.unserved.values())
+    [settings] = [part for part in grid.parts([card]) if part.title == "Settings"]
+    marks = {row.label: row.cells[0] for row in settings.rows}
+    assert {cell.mark for cell in marks.values()} <= {grid.YES, grid.NO}
+    assert all(cell.said for cell in marks.values() if cell.mark == grid.NO)
