@@ -2,7 +2,7 @@
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.checks import Error, Tags, register
+from django.core.checks import Error, Tags, Warning, register
 
 
 @register(Tags.security)
@@ -76,6 +76,20 @@ def postgres_only(app_configs, **kwargs):
                 "A connection pool must not be opened before the worker forks.",
                 hint="Leave OPTIONS['pool'] out; CONN_MAX_AGE does the same in web processes.",
                 id="aiqsync.E007",
+            )
+        ]
+    return []
+
+
+@register()
+def mail_links(app_configs, **kwargs):
+    """An e-mail is written where no request tells the address: its links need one that was named."""
+    if settings.EMAIL_HOST and not settings.PUBLIC_URL:
+        return [
+            Warning(
+                "EMAIL_HOST is set without PUBLIC_URL: alert e-mails can tell a page's path, but link to none.",
+                hint="Set PUBLIC_URL to the address this installation is reached at, such as https://loyalty.example.org.",
+                id="aiqsync.W001",
             )
         ]
     return []

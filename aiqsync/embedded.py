@@ -29,8 +29,8 @@ shared_buffers = 512MB
 timezone = 'UTC'
 log_min_messages = warning
 """
-# Test data may be lost with the machine; a commit there must not wait for the disk. Nearly all of it is rolled back, which
-# autovacuum would tell the planner as tables without rows.
+# Test data may be lost with the machine; a commit there must not wait for the disk. Nearly all of it is rolled back,
+# which autovacuum would tell the planner as tables without rows.
 TEST_SETTINGS = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nautovacuum = off\n"
 
 

@@ -4,17 +4,20 @@ The dispatcher asks every minute. A kind is registered here together with its ju
 that nobody watches; webhooks and others bring theirs with them (`watch`).
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Count, Exists, Min, OuterRef, Sum
+from django.db import connection
+from django.db.models import Count, Exists, Min, OuterRef
 from django.urls import reverse
 
 from aiqsync.accounts import alerts
 from aiqsync.accounts.alerts import Finding, Kind
 from aiqsync.accounts.models import Alert
 from integrations import registry, services
+from integrations.balances import pace as pace_of
 from integrations.kit.card import Card
 from integrations.kit.records import FilePiece
 from integrations.models import (
@@ -31,6 +34,8 @@ from integrations.models import (
 )
 from loyalty import mirror
 
+log = logging.getLogger("aiqsync.alerts")
+
 Judge = Callable[[datetime], Iterable[tuple[int, Finding]]]  # now -> (account id, what is so)
 JUDGES: dict[str, Judge] = {}
 
@@ -38,7 +43,8 @@ FAILED_OFTEN = 3  # failures in a row; one missed answer is nobody's business
 LATE_AT_LEAST = timedelta(minutes=15)
 LATE_TURNS = 10  # and as many of the stream's own intervals
 RATE_OVER = timedelta(minutes=15)
-RATE_NEAR = 0.75  # of what the POS allows: pacing begins at 0.8, so this means that it is waiting
+RATE_NEAR = 0.75  # of what may be asked: pacing begins at 0.8, so this means that it is waiting
+RUNS_LOOKED_AT = 100  # of a stream: in a quarter of an hour one that is read every 20 s has 45
 
 
 def watch(kind: Kind) -> Callable[[Judge], Judge]:
@@ -52,19 +58,70 @@ def watch(kind: Kind) -> Callable[[Judge], Judge]:
     return with_judge
 
 
+# A judge that fails: no other is silenced by it, and somebody is told that this one sees nothing.
+UNJUDGED = Kind(
+    "unjudged",
+    "A kind of alert cannot be judged",
+    "A fault of this installation kept one of these kinds from being judged for five minutes.",
+    timedelta(minutes=5),
+)
+
+
 def look(*, now: datetime) -> alerts.Settled:
-    """Judge every kind for all accounts and settle the incidents. Any number of lookers may run."""
+    """Judge every kind for all accounts and settle the incidents. Any number of lookers may run.
+
+    Each judge by itself, and each account: of a kind that could not be judged nothing is opened and nothing closed.
+    """
     found: dict[int, list[Finding]] = defaultdict(list)
-    for judge in JUDGES.values():
-        for account_id, one in judge(now):
+    blind: list[str] = []
+    for name, judge in JUDGES.items():
+        try:
+            seen = list(judge(now))
+        except Exception:
+            if not connection.is_usable():
+                raise  # the database is away: that is one fault, not one of each judge
+            log.exception("alerts: %r could not be judged, the other kinds are", name)
+            blind.append(name)
+            continue
+        for account_id, one in seen:
             found[account_id].append(one)
+    for account_id, one in _unjudged(blind):
+        found[account_id].append(one)
+    kinds = {*JUDGES, UNJUDGED.name}.difference(blind)
     told = Alert.unscoped.filter(closed_at=None).values_list("account", flat=True).distinct()
     opened = closed = 0
     for account_id in sorted({*found, *told}):
-        settled = alerts.settle(account_id=account_id, found=found[account_id], kinds=set(JUDGES), now=now)
+        try:
+            settled = alerts.settle(account_id=account_id, found=found[account_id], kinds=kinds, now=now)
+        except Exception:
+            if not connection.is_usable():
+                raise
+            log.exception("alerts of account %s could not be settled, the others are", account_id)
+            continue
         opened += settled.opened
         closed += settled.closed
     return alerts.Settled(opened, closed)
+
+
+def _unjudged(blind: list[str]) -> Iterator[tuple[int, Finding]]:
+    """Whoever has a card relies on being told."""
+    if not blind:
+        return
+    for account_id in Connection.unscoped.order_by("account").values_list("account", flat=True).distinct():
+        for name in blind:
+            yield (
+                account_id,
+                Finding(
+                    UNJUDGED.name,
+                    f"kind:{name}",
+                    f"“{alerts.KINDS[name].title}” is not watched at the moment",
+                    "A fault of this installation keeps it from being judged, so nothing new of it is told and what is "
+                    "open stays open. Everything else is watched. Tell whoever runs the installation: the reason is in "
+                    "its log.",
+                    reverse("admin:alerts"),
+                    "Look at the alerts",
+                ),
+            )
 
 
 def _live(connected_only: bool = True) -> Iterator[tuple[Credential, Card, Connection]]:
@@ -186,7 +243,7 @@ def unmapped_locations(now: datetime) -> Iterator[tuple[int, Finding]]:
             )
 
 
-@watch(Kind("refused_rows", "Refused rows", "Rows of a POS could not be taken over for ten minutes.",
+@watch(Kind("refused_rows", "Refused rows", "Rows that a POS told or sent could not be taken over for ten minutes.",
             timedelta(minutes=10)))  # fmt: skip
 def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
     counted = {
@@ -202,8 +259,10 @@ def refused_rows(now: datetime) -> Iterator[tuple[int, Finding]]:
                 Finding(
                     "refused_rows",
                     f"origin:{credential.origin_id}",
-                    f"{count:,} row{'' if count == 1 else 's'} of {card.title} could not be read",
-                    _mend(card),
+                    f"{count:,} {'row' if count == 1 else 'rows'} {'sent to' if card.arrivals else 'of'} {card.title} "
+                    f"could not be {'taken' if card.arrivals else 'read'}",
+                    f"The reason stands beside each on {'its file’s page' if _by_file(card) else 'the card'}. "
+                    f"{card.mending} Everything else came in.",
                     reverse("admin:card", args=[card.slug]) + ("#files" if _by_file(card) else "#refused"),
                     "See the files" if _by_file(card) else "See the reasons",
                     first,
@@ -216,51 +275,95 @@ def _by_file(card: Card) -> bool:
     return any(stream.record is FilePiece for stream in card.streams)
 
 
-def _mend(card: Card) -> str:
-    if _by_file(card):
-        return (
-            "The reason stands beside each on its file's page, from where they can be downloaded, mended and sent "
-            "again. Everything else came in."
-        )
-    if card.arrivals:
-        return "The reason stands beside each on the card. Have them sent again, mended. Everything else came in."
-    return (
-        f"The reason stands beside each on the card. Mend them in {card.title}; the next sync takes them. Everything "
-        "else came in."
-    )
-
-
 @watch(
     Kind(
         "rate_limit",
         "Near the POS's limit",
-        "Syncing used three quarters of the calls a POS allows over a quarter of an hour, first and full syncs aside.",
+        "Syncing used three quarters of the calls a POS allows over a quarter of an hour: first and full syncs aside, "
+        "and rounds of points balances, which take what there is.",
     )
 )
 def rate_limits(now: datetime) -> Iterator[tuple[int, Finding]]:
-    used = {
-        (credential, stream): calls
-        for credential, stream, calls in SyncRun.unscoped.filter(
-            finished_at__gt=now - RATE_OVER, full=False, manual=False, stream__first_done_at__lt=now - RATE_OVER
+    used = _calls_since(now - RATE_OVER, now)
+    for credential, card, link in _live():
+        rate = pace_of(card)
+        allowed = rate * RATE_OVER.total_seconds() / 60
+        calls, streams = max(_shared(card, used.get(credential.pk, {})), default=(0, []))
+        if not allowed or calls < RATE_NEAR * allowed:
+            continue
+        ours = rate != card.calls_per_minute
+        whose = "this installation is set to ask at most" if ours else f"{card.title} allows"
+        advice = _fewer_calls(card, link, streams)
+        if ours:
+            advice.append("Whoever runs this installation has set its pace, and may set another.")
+        titles = " and ".join(card.titles[name] for name in sorted(streams))
+        yield (
+            credential.account_id,
+            Finding(
+                "rate_limit",
+                f"credential:{credential.pk}",
+                f"{card.title}'s limit is nearly used up",
+                f"{round(calls):,} calls in a quarter of an hour for {titles}, where {whose} {allowed:,.0f}. Nothing "
+                f"is lost; data comes later while we wait for our turn. {' '.join(advice)}".strip(),
+                reverse("admin:card", args=[card.slug]) + ("#settings" if card.settings else ""),
+                "See the settings" if card.settings else f"Look at {card.title}",
+            ),
         )
-        .order_by().values_list("stream__credential", "stream__stream").annotate(Sum("calls"))
-    }  # fmt: skip
-    for credential, card, _ in _live():
-        allowed = card.calls_per_minute * RATE_OVER.total_seconds() / 60
-        most = max((calls for (pk, _), calls in used.items() if pk == credential.pk), default=0)
-        if allowed and most >= RATE_NEAR * allowed:
-            yield (
-                credential.account_id,
-                Finding(
-                    "rate_limit",
-                    f"credential:{credential.pk}",
-                    f"{card.title}'s limit is nearly used up",
-                    f"{most:,} calls in a quarter of an hour, where {card.title} allows {allowed:,.0f}. Data comes "
-                    "later while we wait for our turn. Skipping payment methods or fewer locations take fewer calls.",
-                    reverse("admin:card", args=[card.slug]) + ("#places" if _by_file(card) else "#settings"),
-                    "See the places" if _by_file(card) else "See the settings",
-                ),
-            )
+
+
+def _calls_since(since: datetime, now: datetime) -> dict[int, dict[str, tuple[float, float]]]:
+    """Credential -> stream -> (calls, pages) between the two moments.
+
+    A run counts for the part of its time that lies between them: runs overlap the edge, and those that run now count
+    too. Of each stream its newest runs only, of which a quarter of an hour holds fewer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT s.credential_id, s.stream, sum(r.calls * r.part), sum(r.pages * r.part)
+               FROM integrations_streamstate s
+               JOIN integrations_credential c ON c.id = s.credential_id AND c.state = %(connected)s
+               CROSS JOIN LATERAL (
+                   SELECT x.calls, x.pages, x.full, x.manual, CASE
+                       WHEN x.began >= %(since)s THEN 1
+                       ELSE greatest(extract(epoch FROM x.ended - %(since)s), 0) / extract(epoch FROM x.ended - x.began)
+                   END AS part
+                   FROM (SELECT n.calls, n.pages, n.full, n.manual, coalesce(n.started_at, n.queued_at) AS began,
+                                coalesce(n.finished_at, greatest(%(now)s, coalesce(n.started_at, n.queued_at))) AS ended
+                         FROM integrations_syncrun n WHERE n.stream_id = s.id AND n.calls > 0
+                         ORDER BY n.id DESC LIMIT %(most)s) x
+                   WHERE x.ended > %(since)s) r
+               WHERE s.first_done_at < %(since)s AND NOT r.full AND NOT r.manual
+               GROUP BY s.credential_id, s.stream""",
+            {"since": since, "now": now, "most": RUNS_LOOKED_AT, "connected": CredentialState.CONNECTED},
+        )
+        found: dict[int, dict[str, tuple[float, float]]] = defaultdict(dict)
+        for credential, stream, calls, pages in cursor.fetchall():
+            found[credential][stream] = float(calls), float(pages)
+    return found
+
+
+def _shared(card: Card, used: dict[str, tuple[float, float]]) -> Iterator[tuple[float, list[str]]]:
+    """(calls, streams) of each allowance: the vendor counts a token's calls together, or those of each service."""
+    steady = {s.name: s for s in card.streams if s.name in used and not s.on_demand}
+    if card.at_once:
+        if steady:
+            yield sum(used[name][0] for name in steady), list(steady)
+        return
+    for name, stream in steady.items():
+        calls, pages = used[name]
+        # Single rows are asked for at another service than the list.
+        yield (max(pages, calls - pages) if stream.tells_details() else calls), [name]
+
+
+def _fewer_calls(card: Card, link: Connection, streams: list[str]) -> list[str]:
+    """What would take fewer calls and has not been chosen yet, as sentences."""
+    chosen, busy = services.settings_of(link), [card.stream(name) for name in streams]
+    advice = []
+    if any(s.tells_details() for s in busy) and chosen.get("skip_payment_method") is False:
+        advice.append("“Skip importing payment method” saves a call for each sale that comes without one.")
+    if any(s.per_location for s in busy) and chosen.get("restrict_locations") == []:
+        advice.append("“Restrict imports by location ID” to those you need: each costs a call every time.")
+    return advice or [f"If it lasts, ask {card.title} for a higher limit."]
 
 
 @watch(
@@ -326,3 +429,6 @@ def own_programmes(now: datetime) -> Iterator[tuple[int, Finding]]:
                     "See the places" if _by_file(card) else "See the settings",
                 ),
             )
+
+
+alerts.register(UNJUDGED)  # last among those that are shown

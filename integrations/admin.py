@@ -8,6 +8,7 @@ from unfold.decorators import display
 from aiqsync.accounts.base_admin import ReadOnlyAdmin, TenantTabular
 from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.templatetags.iq import exact, money, pill, when
+from aiqsync.accounts.typed import whole_number
 
 from .models import Location, Sale, SaleKind, SaleLine
 
@@ -25,9 +26,8 @@ class LocationFilter(admin.SimpleListFilter):
         ]
 
     def queryset(self, request, queryset):
-        if self.value() and self.value().isdigit():
-            return queryset.filter(location_id=int(self.value()))
-        return queryset
+        chosen = whole_number(self.value() or "")
+        return queryset if chosen is None else queryset.filter(location_id=chosen)
 
 
 class CustomerFilter(admin.SimpleListFilter):

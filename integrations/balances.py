@@ -4,12 +4,14 @@ A vendor without a list of balances is asked customer by customer, so nothing is
 they are mirrored, again and again; for an import or a dry run, one whole round.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import connection as db
 from django.db import transaction
+from django.db.models import Count
 
 from . import registry
 from .kit.card import Card
@@ -131,18 +133,45 @@ def standing(*, connection_id: int) -> Standing:
     origins = [c.origin_id for c in credentials]
     shoppers = _askable().filter(origin__in=origins).count()
     states = list(StreamState.unscoped.filter(credential__in=credentials, stream=stream_of(card)).order_by("id"))
-    lasts = [state.cursor["last"] for state in states if state.cursor.get("last", {}).get("began")]
-    times = [(_at(last["began"]), _at(last["ended"])) for last in lasts]
+    times = _rounds(states)
     return Standing(
         shoppers=shoppers,
         done=sum(state.cursor.get("done", 0) for state in states),
         reading=any(state.cursor.get("began") for state in states),
-        estimate_s=60 * shoppers / (pace(card) or card.calls_per_minute),
-        took_s=max((max((ended - began).total_seconds(), 0.0) for began, ended in times), default=None),
+        estimate_s=_estimate_s(card, shoppers),
+        took_s=_took_s(times),
         ended_at=min((ended for _, ended in times), default=None),
         message=next((state.message for state in states if state.message and state.enabled), ""),
         stuck=_stuck(link, card, credentials, states),
     )
+
+
+def in_words(*, card: Card, states: Mapping[int, StreamState]) -> dict[int, str]:
+    """Origin -> what one round over its shoppers takes. One query for all of them: the card's page asks while it is
+    open. `states`: the stream that reads an origin's balances."""
+    counted = dict(_askable().filter(origin__in=states).order_by().values_list("origin").annotate(Count("id")))
+    return {
+        origin: Standing(
+            shoppers=(shoppers := counted.get(origin, 0)),
+            estimate_s=_estimate_s(card, shoppers),
+            took_s=_took_s(_rounds([state])),
+        ).words
+        for origin, state in states.items()
+    }
+
+
+def _estimate_s(card: Card, shoppers: int) -> float:
+    return 60 * shoppers / (pace(card) or card.calls_per_minute)
+
+
+def _rounds(states: Iterable[StreamState]) -> list[tuple[datetime, datetime]]:
+    """When the last whole round of each began and ended."""
+    lasts = [state.cursor["last"] for state in states if state.cursor.get("last", {}).get("began")]
+    return [(_at(last["began"]), _at(last["ended"])) for last in lasts]
+
+
+def _took_s(times: Iterable[tuple[datetime, datetime]]) -> float | None:
+    return max((max((ended - began).total_seconds(), 0.0) for began, ended in times), default=None)
 
 
 def _stuck(link: Connection, card: Card, credentials: list[Credential], states: list[StreamState]) -> str:

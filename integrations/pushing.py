@@ -319,7 +319,13 @@ class Traffic:
     latest: Sequence[PushedCall] = ()
 
 
-def traffic(*, origin_ids: Sequence[int], now: datetime, latest: int = 10) -> Traffic:
+def latest_calls(*, origin_ids: Sequence[int], most: int = 10) -> list[PushedCall]:
+    """The newest first, without their bodies. One query by the index: the page asks while it is open."""
+    found = PushedCall.unscoped.filter(origin__in=list(origin_ids)).defer("body", "mentions")
+    return list(found.order_by("-at", "-pk")[:most])
+
+
+def traffic(*, origin_ids: Sequence[int], now: datetime) -> Traffic:
     """Two queries, over the newest rows only."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -328,5 +334,4 @@ def traffic(*, origin_ids: Sequence[int], now: datetime, latest: int = 10) -> Tr
             [list(origin_ids), now - timedelta(days=1)],
         )
         calls = {call: (count, items, refused, at) for call, count, items, refused, at in cursor.fetchall()}
-    rows = PushedCall.unscoped.filter(origin__in=list(origin_ids)).defer("body", "mentions").order_by("-at")[:latest]
-    return Traffic(calls, list(rows))
+    return Traffic(calls, latest_calls(origin_ids=origin_ids))

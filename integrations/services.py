@@ -72,7 +72,7 @@ from .outbox import (
 )
 from .outbox import standing as writes_of
 from .pulling import run_slice
-from .pushing import NotListening, Received, Sender, TooMany, receive, traffic
+from .pushing import NotListening, Received, Sender, TooMany, latest_calls, receive, traffic
 from .pushing import prune as prune_pushed
 from .refusals import Problems, Refused
 from .shaping import outside_market
@@ -90,8 +90,8 @@ __all__ = [
     "lock_origins", "mirroring", "never_brought", "note_applied", "note_counted", "note_failed", "nudge_writes",
     "origin_figures", "origins_of", "outside_market", "people_left", "read_past", "read_settings",
     "receive", "reconnect", "recount", "region_of", "retry_writes", "run_slice", "run_writes", "save_all",
-    "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now", "traffic",
-    "unfreeze", "writes_of",
+    "latest_calls", "save_credential", "save_credential_settings", "save_settings", "settings_of", "sync_now",
+    "traffic", "unfreeze", "writes_of",
 ]  # fmt: skip
 
 Enqueue = Callable[[int], None]

@@ -169,7 +169,7 @@ def forget_outside(*, origin_ids: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a card's origins: who stayed outside, with and without a state; who came in without one."""
+    """Of an origin: who stayed outside, with and without a state; who came in without one."""
 
     outside: int = 0
     stateless_outside: int = 0
@@ -177,18 +177,22 @@ class Counts:
 
 
 _COUNTS = """
-SELECT (SELECT count(*) FROM integrations_outsidemarket WHERE origin_id = ANY(%(origins)s)),
-       (SELECT count(*) FROM integrations_outsidemarket
-        WHERE origin_id = ANY(%(origins)s) AND NOT lower(replace(state, '.', '')) = ANY(%(known)s)),
-       (SELECT count(*) FROM integrations_customer
-        WHERE origin_id = ANY(%(origins)s) AND erased_at IS NULL
-          AND NOT lower(replace(state, '.', '')) = ANY(%(known)s) AND country IN ('', 'CA', 'US'))
+SELECT o.id, coalesce(m.outside, 0), coalesce(m.stateless, 0), coalesce(c.stateless, 0)
+FROM unnest(%(origins)s::bigint[]) AS o (id)
+LEFT JOIN (SELECT origin_id, count(*) AS outside,
+                  count(*) FILTER (WHERE NOT lower(replace(state, '.', '')) = ANY(%(known)s)) AS stateless
+           FROM integrations_outsidemarket WHERE origin_id = ANY(%(origins)s) GROUP BY 1) m ON m.origin_id = o.id
+LEFT JOIN (SELECT origin_id, count(*) AS stateless FROM integrations_customer
+           WHERE origin_id = ANY(%(origins)s) AND erased_at IS NULL
+             AND NOT lower(replace(state, '.', '')) = ANY(%(known)s) AND country IN ('', 'CA', 'US')
+           GROUP BY 1) c ON c.origin_id = o.id
 """
 
 
-def counts(cursor: Any, *, origin_ids: Sequence[int]) -> Counts:
+def counts(cursor: Any, *, origin_ids: Sequence[int]) -> dict[int, Counts]:
+    """Of each origin, in one statement."""
     cursor.execute(_COUNTS, {"origins": list(origin_ids), "known": list(WRITINGS)})
-    return Counts(*cursor.fetchone())
+    return {origin: Counts(*figures) for origin, *figures in cursor.fetchall()}
 
 
 def outside_market(*, account_id: int, phone: str = "", email: str = "") -> OutsideMarket | None:

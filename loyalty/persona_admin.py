@@ -22,6 +22,7 @@ from aiqsync.accounts.models import Account
 from aiqsync.accounts.paging import COUNTED, CappedPaginator
 from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 
 from . import persona_filters, personas, search
 from .models import Ground, Investigation, Persona
@@ -122,7 +123,7 @@ class PersonaAdmin(ReadOnlyAdmin):
         """The row's page is the persona page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        persona = Persona.objects.filter(pk=object_id).first() if object_id.isdigit() else None
+        persona = Persona.objects.filter(pk=whole_number(object_id)).first()
         if persona is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         return HttpResponseRedirect(reverse("admin:persona", args=[persona.contact_id]))

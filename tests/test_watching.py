@@ -1,9 +1,11 @@
 """What is watched: each kind of alert by the facts that raise it, and by those that do not."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.core import mail
+from django.core.checks import run_checks
 from django.utils import timezone
 
 from aiqsync import watching
@@ -65,7 +67,8 @@ def shop():
 
 def test_nothing_is_wrong(shop):
     assert shop.found() == []
-    assert set(alerts.KINDS) == set(watching.JUDGES)  # whatever is shown as watched has a judge
+    # Whatever is shown as watched has a judge, but for what is said of judges.
+    assert set(alerts.KINDS) == {*watching.JUDGES, watching.UNJUDGED.name}
 
 
 def test_a_refused_log_in(shop):
@@ -125,6 +128,8 @@ def test_refused_rows(shop):
         for key in ("1", "2"):
             RefusedRow.objects.create(origin=shop.origin, stream="sales", key=key, reason="no id")
     assert shop.found() == [("refused_rows", "2 rows of Cova could not be read")]
+    [(_, one)] = watching.refused_rows(NOW)
+    assert "Mend them in Cova; the next sync takes them." in one.text
     RefusedRow.unscoped.update(solved_at=NOW)
     assert shop.found() == []
 
@@ -142,17 +147,174 @@ def test_an_alert_of_refused_rows_leads_to_where_they_are(client, shop, slug, th
     assert f'id="{anchor}"' in client.get(path).content.decode()
 
 
-@pytest.mark.parametrize(("calls", "fields", "near"), [
-    (12_000, {}, True), (11_000, {}, False), (12_000, {"full": True}, False), (12_000, {"manual": True}, False),
-])  # fmt: skip
-def test_the_limit_is_near(shop, calls, fields, near):
-    """Cova allows 1,000 a minute: 15,000 in a quarter of an hour."""
+@pytest.mark.parametrize(
+    ("card", "title", "said"),
+    [("push", "1 row sent to Push API could not be taken", "sends them again"),
+     ("files", "1 row of File drop could not be read", "send that file"),
+     ("clover", "1 row of Clover could not be read", "Mend them in Clover")],
+)  # fmt: skip
+def test_what_is_said_of_refused_rows_is_true_of_the_card(shop, card, title, said):
+    shop.is_now(shop.connection, card=card)
+    shop.is_now(enabled=False)
     with acting_in(shop.account.pk):
-        for _ in range(2):
-            SyncRun.objects.create(
-                stream=shop.stream, status="done", finished_at=NOW - MINUTE, calls=calls // 2, **fields
-            )
-    assert [kind for kind, _ in shop.found()] == ["rate_limit"] * near
+        RefusedRow.objects.create(origin=shop.origin, stream="sales", key="1", reason="no id")
+    [(_, one)] = watching.refused_rows(NOW)
+    assert one.title == title and said in one.text and ("the next sync" in one.text) == (card == "clover")
+
+
+def broken(now):
+    yield from ()
+    raise RuntimeError("a judge's mistake")
+
+
+def test_a_judge_that_fails_silences_no_other(shop, monkeypatch, caplog):
+    shop.is_now(failures=9, failing_since=NOW - HOUR)
+    with acting_in(shop.account.pk):
+        RefusedRow.objects.create(origin=shop.origin, stream="sales", key="1", reason="no id", first_at=NOW - HOUR)
+    watching.look(now=NOW)
+    monkeypatch.setitem(watching.JUDGES, "refused_rows", broken)
+    monkeypatch.setitem(watching.JUDGES, "failing_credential", broken)
+    shop.is_now(failures=0, failing_since=None, read_until=NOW + HOUR, next_due=NOW + HOUR)
+    make_account("Without a card")
+    for minute in (1, 6, 20):
+        watching.look(now=NOW + minute * MINUTE)
+    found = {(one.kind, one.subject): one for one in Alert.unscoped.filter(account=shop.account)}
+    assert found["stale_stream", f"credential:{shop.credential.pk}"].closed_at  # judged as ever
+    # What is not judged is not over.
+    assert found["refused_rows", f"origin:{shop.origin.pk}"].clear_since is None
+    blind = found["unjudged", "kind:refused_rows"]
+    assert blind.opened_at == NOW + 6 * MINUTE and "“Refused rows” is not watched" in blind.title
+    assert found["unjudged", "kind:failing_credential"].opened_at and len(found) == 4
+    assert not Alert.unscoped.exclude(account=shop.account).exists()  # who has no card is waiting for nothing
+    assert "a judge's mistake" in caplog.text and "'refused_rows' could not be judged" in caplog.text
+    monkeypatch.undo()
+    watching.look(now=NOW + 21 * MINUTE)
+    watching.look(now=NOW + 40 * MINUTE)
+    assert not Alert.unscoped.filter(kind="unjudged", closed_at=None).exists()
+
+
+def test_an_account_that_cannot_be_settled_silences_no_other(shop, monkeypatch):
+    others = [make_account(name) for name in ("Before", "After")]
+    monkeypatch.setitem(
+        watching.JUDGES, "stale_stream",
+        lambda now: [(account.pk, alerts.Finding("stale_stream", "x", "Late")) for account in (*others, shop.account)],
+    )  # fmt: skip
+    real = alerts.settle
+
+    def settle(*, account_id, **more):
+        if account_id == others[0].pk:
+            raise RuntimeError("a mistake about one account")
+        return real(account_id=account_id, **more)
+
+    monkeypatch.setattr(alerts, "settle", settle)
+    assert watching.look(now=NOW) == alerts.Settled(2, 0)
+
+
+def test_when_the_database_is_away_that_is_one_fault(shop, monkeypatch):
+    monkeypatch.setitem(watching.JUDGES, "refused_rows", broken)
+    monkeypatch.setattr(watching, "connection", SimpleNamespace(is_usable=lambda: False))
+    with pytest.raises(RuntimeError):
+        watching.look(now=NOW)
+
+
+def test_mail_without_an_address_of_ours_is_said(settings):
+    settings.EMAIL_HOST, settings.PUBLIC_URL = "mail.example.test", ""
+    [said] = run_checks()
+    assert said.id == "aiqsync.W001" and "PUBLIC_URL" in said.msg
+    settings.PUBLIC_URL = "https://loyalty.example.test"
+    assert run_checks() == []
+    settings.EMAIL_HOST, settings.PUBLIC_URL = "", ""
+    assert run_checks() == []
+
+
+def ran(shop, calls, *, stream=None, minutes=10, ended=1, pages=None, **fields):
+    """A run of a stream that took so many minutes and ended so many minutes ago; None: it runs still."""
+    until = NOW if ended is None else NOW - ended * MINUTE
+    if ended is None:
+        fields |= {"status": "running", "lease_until": NOW + MINUTE}
+    with acting_in(shop.account.pk):
+        return SyncRun.objects.create(
+            stream=stream or shop.stream, started_at=until - minutes * MINUTE, calls=calls,
+            pages=calls if pages is None else pages, **{"status": "done", "finished_at": ended and until} | fields,
+        )  # fmt: skip
+
+
+def other_stream(shop, name, **fields):
+    with acting_in(shop.account.pk):
+        return StreamState.objects.create(
+            credential=shop.credential, stream=name, read_until=NOW, next_due=NOW, last_success_at=NOW,
+            **{"first_done_at": NOW - 9 * HOUR} | fields,
+        )  # fmt: skip
+
+
+def near(shop) -> str:
+    """What is said of the limit, "" for nothing."""
+    return " ".join(one.text for _, one in watching.rate_limits(NOW))
+
+
+@pytest.mark.parametrize(("calls", "fields", "said"), [
+    (12_000, {}, "12,000 calls"), (11_000, {}, ""), (12_000, {"full": True}, ""), (12_000, {"manual": True}, ""),
+    # Only what lies in the quarter of an hour counts: a run of an hour had a quarter of its calls in it.
+    (24_000, {"minutes": 20, "ended": 5}, "12,000 calls"), (44_000, {"minutes": 60, "ended": None}, ""),
+    (48_000, {"minutes": 60, "ended": None}, "12,000 calls"), (48_000, {"minutes": 1, "ended": 16}, ""),
+])  # fmt: skip
+def test_the_limit_is_near(shop, calls, fields, said):
+    """Cova allows 1,000 a minute: 15,000 in a quarter of an hour."""
+    ran(shop, calls, **fields)
+    assert said in near(shop) and bool(near(shop)) == bool(said)
+    assert [kind for kind, _ in shop.found()] == ["rate_limit"] * bool(said)
+
+
+def test_two_runs_count_together(shop):
+    ran(shop, 6_000, minutes=5, ended=8)
+    assert not near(shop)
+    ran(shop, 6_000, minutes=5, ended=1)
+    assert "12,000 calls in a quarter of an hour for Sales, where Cova allows 15,000." in near(shop)
+
+
+def test_each_service_has_an_allowance_of_its_own(shop):
+    """Cova counts by service: customers and sales do not add up, nor do a list and the single sales beside it."""
+    ran(shop, 8_000)
+    ran(shop, 8_000, stream=other_stream(shop, "customers"))
+    assert not near(shop)
+    ran(shop, 6_000, minutes=2, pages=1_000)
+    assert not near(shop)  # 9,000 pages, 5,000 single sales
+    ran(shop, 8_000, minutes=2, pages=0)
+    assert "13,000 calls" in near(shop)  # 9,000 pages, 13,000 single sales
+
+
+def test_a_token_has_one_allowance_for_all_streams(shop):
+    """Clover counts by token: 960 a minute, 14,400 in a quarter of an hour."""
+    shop.is_now(shop.connection, card="clover")
+    ran(shop, 6_000)
+    assert not near(shop)
+    ran(shop, 6_000, stream=other_stream(shop, "customers"))
+    assert "12,000 calls in a quarter of an hour for Customers and Sales, where Clover allows 14,400." in near(shop)
+    assert "location" not in near(shop)  # Clover has no such setting
+
+
+def test_rounds_of_balances_take_what_there_is(shop):
+    ran(shop, 14_000, stream=other_stream(shop, "points"))
+    assert not near(shop)
+
+
+def test_the_limit_is_the_installations_where_that_is_lower(shop, settings):
+    settings.CARD_RATES = {"cova": 100}
+    ran(shop, 1_200)
+    assert "where this installation is set to ask at most 1,500" in near(shop) and "has set its pace" in near(shop)
+    settings.CARD_RATES = {"cova": 0}  # no pacing: nothing waits
+    assert not near(shop)
+
+
+def test_only_what_would_help_is_advised(shop):
+    ran(shop, 13_000)
+    assert "Skip importing payment method" in near(shop) and "Restrict imports by location ID" in near(shop)
+    shop.is_now(shop.connection, settings={"skip_payment_method": True, "restrict_locations": ["1"]})
+    assert "If it lasts, ask Cova for a higher limit." in near(shop)
+    assert "Skip" not in near(shop) and "Restrict" not in near(shop)
+    shop.is_now(shop.connection, settings={})
+    shop.is_now(stream="customers")
+    assert "Skip" not in near(shop) and "Restrict" not in near(shop)
 
 
 @pytest.mark.parametrize("what", ["credential", "connection", "disconnected"])

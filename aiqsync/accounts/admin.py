@@ -208,7 +208,11 @@ class ApiKeyAdmin(TenantAdmin):
     def save_model(self, request, obj, form, change):
         made, request.new_key = ApiKey.make(account=request.membership.account, name=obj.name, scope=obj.scope)
         obj.__dict__.update(made.__dict__)
-        audit.record(act="key.created", target=str(made), user=request.user, detail={"scope": made.scope})
+        store = form.cleaned_data.get("store")  # the floor above asks for it
+        audit.record(
+            act="key.created", target=str(made), user=request.user,
+            detail={"scope": made.scope} | ({"store": str(store)} if store else {}),
+        )  # fmt: skip
 
     def response_add(self, request, obj, post_url_continue=None):
         """The key is on this answer and nowhere else: not in the session, not in the database."""

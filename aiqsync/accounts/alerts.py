@@ -327,7 +327,8 @@ def _message(mail: AlertMail) -> EmailMessage:
     else:
         lines += [alert.text, f"Since {at(alert.since)}."]
     if alert.path and not over:
-        lines.append(f"{alert.button or 'What to do'}: {settings.PUBLIC_URL}{alert.path}")
+        where = f"{settings.PUBLIC_URL}{alert.path}" if settings.PUBLIC_URL else f"{alert.path} in the admin"
+        lines.append(f"{alert.button or 'What to do'}: {where}")
     lines.append(
         f"{account.name} told this address of it. Who is told is set in the admin under Settings > Alerts; "
         "one e-mail an incident, one when it is over."

@@ -77,7 +77,7 @@ def show(
             newest=moment(newest[1], now=now, empty="") if newest else "",
             activity=streams,
             calls=calls,
-            stamp=stamp(standing, streams),
+            stamp=stamp(standing, streams, [row["call"] for row in calls["latest"]] if calls else ()),
             trouble=trouble(standing),
             runs=[run_row(run, told[run.stream_id], now) for run in runs],
             quiet_runs=quiet,
@@ -170,11 +170,13 @@ def progress(request: HttpRequest, slug: str) -> JsonResponse:
     rows = activity(standing)
     pill = standing.pill
     busy = running(standing)
+    origins = [c.origin_id for c in standing.credentials if c.origin_id]
+    calls = services.latest_calls(origin_ids=origins) if standing.card.arrivals else ()
     return JsonResponse(
         {
             "pill": {"label": pill.label, "tone": pill.tone},
             "streams": rows,
-            "stamp": stamp(standing, rows),
+            "stamp": stamp(standing, rows, calls),
             "running": busy,
             "again_ms": 1000 if busy else 5000,
         }

@@ -65,8 +65,8 @@ def context(
             value = services.credential_settings(one)[setting.name]
             rows.append(_row(setting, f"{setting.name}-{one.pk}", value, facts, verdict, typed, problems))
             rows[-1]["of"] = str(one.origin.title) if len(standing.in_use) > 1 and one.origin else ""
-    for row in rows:
-        row["counts"] = _counts(standing, row["setting"].name, row["value"])
+            rows[-1]["origin"] = one.origin_id
+    _count(standing, rows)
     offer = verdict.offers.get("accrual_start", "")
     return {
         "settings_groups": [
@@ -154,18 +154,23 @@ def _proposed(setting: Setting, change: SettingChange | None) -> str:
     return switches.shown(setting, change.after) if change else ""
 
 
-def _counts(standing: Standing, name: str, value: Any) -> str:
-    """What a setting has done so far, in figures. Asked only where it is on."""
-    if name.startswith("relevant_market") and value:
-        origins = [c.origin_id for c in standing.in_use if c.origin_id]
+def _count(standing: Standing, rows: list[dict]) -> None:
+    """What a setting has done so far, in figures, to each row. Asked only where it is on, and once for all of them."""
+    markets = [row for row in rows if row["setting"].name == "relevant_market" and row["value"] and row["origin"]]
+    if markets:
         with database.cursor() as cursor:
-            found = shaping.counts(cursor, origin_ids=origins)
-        stateless = f", {found.stateless_outside:,} of them without a state" if found.stateless_outside else ""
-        came = f"; {found.stateless:,} who came in have no state" if found.stateless else ""
-        return f"{found.outside:,} of {standing.card.title}'s customers stay outside{stateless}{came}."
-    if name == "skip_payment_method" and value:
-        return _spared(standing)
-    return ""
+            found = shaping.counts(cursor, origin_ids=[row["origin"] for row in markets])
+        for row in markets:
+            row["counts"] = _outside(standing.card.title, found[row["origin"]])
+    for row in rows:
+        if row["setting"].name == "skip_payment_method" and row["value"]:
+            row["counts"] = _spared(standing)
+
+
+def _outside(title: str, found: shaping.Counts) -> str:
+    stateless = f", {found.stateless_outside:,} of them without a state" if found.stateless_outside else ""
+    came = f"; {found.stateless:,} who came in have no state" if found.stateless else ""
+    return f"{found.outside:,} of {title}'s customers stay outside{stateless}{came}."
 
 
 def _spared(standing: Standing) -> str:
@@ -222,15 +227,10 @@ def save(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def record(title: str, saved: services.Saved, user: Any) -> None:
-    """Who changed what, from what, to what: one line for what holds, one for what was proposed."""
+    """Who changed what, from what, to what. What was proposed has a line of its own, by its counting."""
     if saved.changed:
         detail = {"before": {n: saved.before.get(n) for n in saved.changed}, "after": dict(saved.changed)}
         audit.record(act="integration.settings_saved", target=title, user=user, detail=detail)
-    if saved.proposed:
-        audit.record(
-            act="integration.setting_proposed", target=title, user=user,
-            detail={"settings": sorted(saved.proposed), "before": {n: saved.before.get(n) for n in saved.proposed}},
-        )  # fmt: skip
 
 
 def _given(standing: Standing, data: QueryDict) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:

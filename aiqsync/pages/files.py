@@ -19,6 +19,7 @@ from aiqsync.accounts import audit, sheets
 from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 from integrations.files import card as declared
 from integrations.files import cells, columns
 from integrations.models import CredentialState, Origin, Upload, UploadError, UploadState
@@ -253,7 +254,7 @@ def act(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
                     raise PermissionDenied
                 services.confirm(
                     upload=upload, earn_from=_day(request.POST.get("earn_from", "")), user=request.user,
-                    seen=int(request.POST.get("seen") or 0) if request.POST.get("seen", "0").isdigit() else 0,
+                    seen=whole_number(request.POST.get("seen", "")) or 0,
                     now=now, enqueue=tasks.enqueue_upload,
                 )  # fmt: skip
                 _log(request, "contacts.import_confirmed", upload, points=upload.counted.get("points"))
@@ -334,8 +335,8 @@ def differences(request: HttpRequest, pk: int) -> HttpResponse:
             for r in rows
         )
         return _table(sheets.lines(head, table), "differences.csv")
-    number = request.GET.get("page", "1")
-    at = max(1, int(number)) if number.isdigit() and len(number) < 7 else 1
+    page = whole_number(request.GET.get("page", "")) or 1
+    at = page if page < 1_000_000 else 1
     found = contact_import.differences(**about, start=(at - 1) * DIFFERENCES_A_PAGE, size=DIFFERENCES_A_PAGE + 1)
     context = frame(
         request,

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 from loyalty import guard, merging
 from loyalty.models import NumberDecision, Persona, SuspectNumber
 
@@ -62,8 +63,7 @@ def decide(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def pair(request: HttpRequest) -> HttpResponse:
     """Two people of the list: one person, or two."""
-    ids = [int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-           for text in (request.POST.get("one", ""), request.POST.get("other", ""))]  # fmt: skip
+    ids = [whole_number(request.POST.get(name, "")) or 0 for name in ("one", "other")]
     asked = {"account_id": current_account_id(), "user": request.user, "now": timezone.now()}
     try:
         if request.POST.get("same"):

@@ -14,6 +14,7 @@ from aiqsync.accounts import audit
 from aiqsync.accounts.roles import Role, may
 from aiqsync.accounts.templatetags import iq
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 from loyalty import ledger, looking, refusals
 from stores.models import StoreStaff
 
@@ -40,8 +41,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 def _number(request: HttpRequest, name: str) -> int | None:
-    text = request.POST.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    return whole_number(request.POST.get(name, ""))
 
 
 @require_POST

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from aiqsync.accounts.templatetags import iq
+from aiqsync.accounts.typed import whole_number
 from integrations.services import lock_origins
 from loyalty import earning, profile
 from loyalty.models import Audience, ConsentAct, ConsentChannel, ConsentSource, Merge, Persona, Source
@@ -27,8 +28,7 @@ def _back(persona: Persona, tab: str = "profile") -> HttpResponse:
 
 def _number(request: HttpRequest, name: str) -> int:
     """A row's id from a form; one that is none finds nothing."""
-    text = request.POST.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    return whole_number(request.POST.get(name, "")) or 0
 
 
 def _in_words(request: HttpRequest, act: Callable[[], None], done: str) -> bool:

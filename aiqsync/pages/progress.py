@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
@@ -10,7 +11,7 @@ from django.utils.html import format_html
 
 from aiqsync.accounts.templatetags.iq import exact
 from integrations import balances, services
-from integrations.models import CredentialState, Location, RunStatus, StreamState, SyncRun
+from integrations.models import CredentialState, Location, PushedCall, RunStatus, StreamState, SyncRun
 
 from .standing import FAILURES_TO_TELL, Standing, ago, moment, span
 
@@ -25,10 +26,12 @@ def activity(standing: Standing) -> list[dict]:
     names = _place_names(standing)
     order = {s.name: number for number, s in enumerate(standing.card.streams)}
     several = len({s.credential_id for s in standing.states}) > 1
-    return [
+    rows = [
         _row(standing, state, last.get(state.pk), names, several)
         for state in sorted(standing.states, key=lambda s: (s.credential_id, order.get(s.stream, 99)))
     ]
+    _say_rounds(standing, rows)
+    return rows
 
 
 def _last_done(standing: Standing) -> dict[int, SyncRun]:
@@ -86,9 +89,22 @@ def _row(standing: Standing, state: StreamState, done: SyncRun | None, names: di
         row["figures"] = _found(done, now)
     if state.first_done_at and row["status"] == "ready":
         row["percent"] = 100
-    if stream.on_demand and not row["note"]:
-        row["note"] = balances.standing(connection_id=credential.connection_id).words
     return row
+
+
+def _say_rounds(standing: Standing, rows: list[dict]) -> None:
+    """What a round of points balances takes, beside the streams that read them and have nothing else to say."""
+    name = balances.stream_of(standing.card)
+    origins = {c.pk: c.origin_id for c in standing.credentials if c.origin_id}
+    silent = {row["key"]: row for row in rows if not row["note"]}
+    resting = {
+        origins[state.credential_id]: state
+        for state in standing.states
+        if state.stream == name and state.credential_id in origins and f"{state.pk}" in silent
+    }
+    if resting:
+        for origin, words in balances.in_words(card=standing.card, states=resting).items():
+            silent[f"{resting[origin].pk}"]["note"] = words
 
 
 def _running(run: SyncRun, now: datetime, names: dict[str, str]) -> dict:
@@ -166,14 +182,14 @@ def tells(run: SyncRun) -> bool:
     )
 
 
-def stamp(standing: Standing, rows: list[dict]) -> str:
-    """Changes when the rest of the page (runs, refused rows, sentences) is worth reading again."""
+def stamp(standing: Standing, rows: list[dict], calls: Sequence[PushedCall] = ()) -> str:
+    """Changes when the rest of the page (runs, latest calls, refused rows, sentences) is worth reading again."""
     first = [s.pk for s in standing.states if s.first_done_at is None]
     asked = [r.pk for r in standing.live.values() if r.manual or r.full]
     failing = [(s.pk, s.failures) for s in standing.states if s.failures]
     found = [(r["key"], r["figures"]) for r in rows if r["status"] == "ready"]
     frozen = [c.pk for c in standing.frozen]
-    return f"{frozen}|{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}"
+    return f"{frozen}|{standing.pill.key}|{first}|{asked}|{failing}|{found}|{standing.unmapped}|{[c.pk for c in calls]}"
 
 
 def trouble(standing: Standing) -> list[dict]:

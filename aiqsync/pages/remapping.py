@@ -15,6 +15,7 @@ from aiqsync import tasks
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.tenancy import current_account_id
+from aiqsync.accounts.typed import whole_number
 from integrations.models import Location
 from loyalty import changes, favourites
 from stores import services as stores
@@ -158,7 +159,7 @@ def of_store(request: HttpRequest, pk: int) -> HttpResponse:
     """The store page's mappings: the places chosen are this store, those it had before and are gone are not mapped."""
     store = get_object_or_404(Store.objects, pk=pk)
     chosen = {value for name, value in request.POST.items() if name.startswith("place-") and value}
-    if not all(value.isascii() and value.isdigit() and len(value) < 19 for value in chosen):
+    if any(whole_number(value) is None for value in chosen):
         raise Http404("No such location")
     had = set(StoreMapping.objects.filter(store=store).values_list("location", flat=True))
     asked = {place: OPEN for place in had} | {int(value): str(store.pk) for value in chosen}

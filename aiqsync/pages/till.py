@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.contrib import messages
+from django.db.models import Exists, F, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -17,6 +18,7 @@ from integrations import grid as feature_grid
 from integrations import registry
 from loyalty import rehearsal as rehearsals
 from loyalty.models import Rehearsal, RehearsalState
+from stores.models import StoreMapping
 
 from .integrations import frame
 from .standing import Standing, standing_of
@@ -24,37 +26,41 @@ from .standing import Standing, standing_of
 
 def panel(request: HttpRequest, standing: Standing) -> dict:
     """What the card's template shows of the till: the mode, the proof, what to copy, and the rehearsal."""
-    heard = _heard() if standing.card.till.can_call else None
+    heard, nobodys = _heard(standing) if standing.card.till.can_call else (None, None)
     return {
         "till": standing.card.till,
         "till_heard": heard,
+        "till_nobodys": nobodys,
         "till_address": rehearsing.address(request.build_absolute_uri("/")) + "/api/",
         "till_uid": request.membership.account.uid,
         **_rehearsal(request, standing, timezone.now()),
     }
 
 
-def _heard() -> dict | None:
-    """The first and the last wallet call of a till, and from which store, by what its key belongs to."""
-    calls = (
-        ApiKey.objects.exclude(wallet_first_at=None)
+def _heard(standing: Standing) -> tuple[dict | None, ApiKey | None]:
+    """The first and the last wallet call of this POS's tills, None as long as there was none; and a key that called
+    and belongs to no store, which proves nothing of any till.
+
+    A till is known by the store of its key, and the store by the locations of the POS that are mapped to it.
+    """
+    origins = [c.origin_id for c in standing.in_use if c.origin_id]
+    here = StoreMapping.objects.filter(store=OuterRef("store_keys__store"), location__origin__in=origins)
+    called = list(
+        ApiKey.objects.filter(revoked_at=None, rehearsals=None)
+        .exclude(wallet_first_at=None)
         .exclude(scope=Scope.READ)
-        .filter(rehearsals=None)
-        .prefetch_related("store_keys__store")
+        .annotate(store=F("store_keys__store__name"), here=Exists(here))
+        .order_by("wallet_first_at", "id")
     )
-    keys = sorted(calls, key=lambda key: key.wallet_first_at)
-    if not keys:
-        return None
-    last = max(keys, key=lambda key: key.wallet_last_at)
-
-    def place(key: ApiKey) -> str:
-        stores = [str(one.store) for one in key.store_keys.all()]
-        return stores[0] if stores else ""
-
+    nobodys = next((key for key in called if key.store is None), None)
+    tills = [key for key in called if key.here]
+    if not tills:
+        return None, nobodys
+    last = max(tills, key=lambda key: key.wallet_last_at)
     return {
-        "first": keys[0].wallet_first_at, "first_store": place(keys[0]), "first_key": keys[0].name,
-        "last": last.wallet_last_at, "last_store": place(last), "last_key": last.name,
-    }  # fmt: skip
+        "first": tills[0].wallet_first_at, "first_store": tills[0].store,
+        "last": last.wallet_last_at, "last_store": last.store,
+    }, nobodys  # fmt: skip
 
 
 def _rehearsal(request: HttpRequest, standing: Standing, now: datetime) -> dict:

@@ -16,6 +16,7 @@ from aiqsync import tasks
 from aiqsync.accounts import audit
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags import iq
+from aiqsync.accounts.typed import whole_number
 from integrations import services
 from integrations.models import Connection, CredentialState, Sale, SaleKind
 from loyalty import erasure, personas, profile, receipts, search, why
@@ -125,9 +126,7 @@ def _allow_again(request: HttpRequest) -> None:
 
 
 def _attach(request: HttpRequest) -> None:
-    text = request.POST.get("sale", "")
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-    attach_to(request, get_object_or_404(Sale, pk=number))
+    attach_to(request, get_object_or_404(Sale, pk=whole_number(request.POST.get("sale", ""))))
 
 
 ACTS = {

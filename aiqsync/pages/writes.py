@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from aiqsync.accounts import audit
+from aiqsync.accounts.typed import whole_number
 from integrations import services
 from integrations.models import OutboundWrite, WriteState
 from loyalty.models import Persona
@@ -73,10 +74,11 @@ def act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     if standing.connection is None or verb not in ACTS:
         raise Http404
     given = request.POST.get("write", "")
-    if given and not (given.isascii() and given.isdigit() and len(given) < 19):
+    write = whole_number(given)
+    if given and write is None:
         raise Http404
     with transaction.atomic():
-        done = ACTS[verb](connection=standing.connection, ids=[int(given)] if given else None)
+        done = ACTS[verb](connection=standing.connection, ids=None if write is None else [write])
         if done:
             audit.record(
                 act=f"integration.writes_{verb.replace('-', '_')}", target=standing.card.title, user=request.user,

@@ -127,7 +127,7 @@ def body_of(payload: Mapping[str, Any], context: WriteContext) -> dict[str, Any]
     }
     if born := str(payload.get("birth_date") or ""):
         body["DateOfBirth"] = born
-    if (group := str(context.settings.get("pricing_group") or "")).isdigit():
+    if (group := str(context.settings.get("pricing_group") or "")).isdecimal():
         body["PricingGroupId"] = int(group)
     for category, kind, value, agreed in (
         (_PHONE, 3, payload.get("phone"), payload.get("sms")),

@@ -102,6 +102,7 @@ CARD = Card(
     connect=connect,
     streams=(Files,),
     told=True,
+    mend="Download them with their reasons beside the file they came in, mend them, and send that file.",
     calls_per_minute=600,
     capabilities={
         "customers": "yes",

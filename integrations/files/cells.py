@@ -131,7 +131,7 @@ def moment(raw: str, clock: str, what: str, order: str, zone: ZoneInfo) -> datet
     text = " ".join(raw.split())
     if not text:
         return None
-    if text.isdigit() and len(text) in (10, 13):  # seconds or milliseconds since 1970
+    if text.isdecimal() and len(text) in (10, 13):  # seconds or milliseconds since 1970
         return datetime.fromtimestamp(int(text[:10]), ZoneInfo("UTC"))
     try:
         found = datetime.fromisoformat(text.replace(" UTC", "+00:00"))

@@ -63,6 +63,7 @@ class Card:
     app_at_once: int = 0  # the same for all tokens of an installation together; 0: not counted
     fee: str = ""  # what the vendor asks for, as a sentence
     fee_cents_per_location: int = 0
+    mend: str = ""  # how a refused row comes in after all; "": it is mended in the POS, and the next sync takes it
     capabilities: Mapping[str, str] = field(default_factory=dict)  # capability -> "yes" or the reason why not
     discounts_per_order: int = 1
     about: tuple[tuple[str, str], ...] = ()  # (heading, Markdown) of what the guide says besides
@@ -71,6 +72,11 @@ class Card:
 
     def stream(self, name: str) -> type["Stream"]:
         return next(s for s in self.streams if s.name == name)
+
+    @property
+    def mending(self) -> str:
+        """What to do about refused rows, as a sentence."""
+        return self.mend or f"Mend them in {self.title}; the next sync takes them."
 
     @property
     def titles(self) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _at(row: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         if isinstance(row, dict):
             row = row.get(part)
-        elif isinstance(row, list) and part.isdigit() and int(part) < len(row):
+        elif isinstance(row, list) and part.isdecimal() and int(part) < len(row):
             row = row[int(part)]
         else:
             return None

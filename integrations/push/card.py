@@ -52,6 +52,7 @@ CARD = Card(
         Arrival("customers", "Customers", CustomerRecord, ("createUpdateMember", "createUpdateMembers")),
         Arrival("inventory", "Inventory", ProductRecord, ("createUpdateInventory",)),
     ),
+    mend="Whoever maintains your POS mends them there and sends them again; nothing here asks for them.",
     unserved={
         "pricing_group": _NOBODY,
         "restrict_locations": "Whoever pushes decides which locations he sends.",

@@ -243,6 +243,10 @@ def test_the_mail_says_what_since_when_and_where(account, settings):
     body = mail.outbox[0].body
     assert "Mend it.\n" in body and "\n\nSince " in body
     assert "Mend it: https://loyalty.example.test/admin/" in body
+    settings.PUBLIC_URL = ""
+    so(account, "b")
+    alerts.deliver_due(now=NOW)
+    assert "Mend it: /admin/ in the admin" in mail.outbox[-1].body  # and never an address that leads nowhere
 
 
 def test_old_incidents_go(account):

@@ -13,6 +13,7 @@ from integrations.sandbox.server import start
 from stores import services as stores
 from stores.models import Store
 from tests.factories import make_account, make_user
+from tests.loyalty.api.pos import SALES, Pos, visit
 
 from . import test_login
 from .test_connect import pull
@@ -119,3 +120,19 @@ def test_a_pushing_pos_is_told_where_to_call(page, live_server, shop):
     assert page.locator("#push-uid").inner_text() == shop.uid
     assert page.get_by_text(f"createUpdateSale/{shop.uid}").is_visible()
     assert not visit.wrong, "\n".join(visit.wrong)
+
+
+def test_a_call_that_arrives_shows_by_itself_and_no_choice_is_lost(page, live_server):
+    pos = Pos()
+    user = make_user(pos.account, Role.OWNER)
+    enter(page, live_server, user)
+    page.goto(live_server.url + reverse("admin:card", args=["push"]))
+    page.get_by_text("No call has arrived yet").wait_for()
+    assert not page.get_by_role("heading", name="Latest calls").is_visible()
+    pos.push(SALES, [visit("R1")])
+    page.get_by_role("heading", name="Latest calls").wait_for(timeout=15_000)
+    page.get_by_label("Store of Main St").select_option(label="Not a store of ours")
+    page.evaluate("document.activeElement.blur()")
+    pos.push(SALES, [visit("R2")])
+    page.locator("#runs tbody tr").nth(1).wait_for(timeout=15_000)
+    assert page.get_by_label("Store of Main St").evaluate("one => one.selectedOptions[0].text") == "Not a store of ours"

@@ -65,7 +65,7 @@ def test_only_the_market_comes_in_and_the_rest_is_counted_without_personal_data(
     told = " ".join(str(value) for value in vars(left).values())
     assert "6135550143" not in told and "ben@" not in told and "Ben" not in told
     with connection.cursor() as cursor:
-        found = shaping.counts(cursor, origin_ids=[empty.credential.origin_id])
+        found = shaping.counts(cursor, origin_ids=[empty.credential.origin_id])[empty.credential.origin_id]
     assert (found.outside, found.stateless_outside, found.stateless) == (1, 0, 1)
 
 
@@ -157,7 +157,7 @@ def test_only_those_known_to_live_there_and_no_edits_of_the_others(empty):
     assert here(near) and not here(far) and not here(nowhere)
     assert here(stateless_before).first_name == "Dev"  # stays, without further edits
     with connection.cursor() as cursor:
-        found = shaping.counts(cursor, origin_ids=[empty.credential.origin_id])
+        found = shaping.counts(cursor, origin_ids=[empty.credential.origin_id])[empty.credential.origin_id]
     assert (found.outside, found.stateless_outside, found.stateless) == (2, 1, 1)
     with pytest.raises(services.Problems, match="turn it off first"):
         empty.set(relevant_market=[])

@@ -13,12 +13,23 @@ from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from integrations import services
 from integrations.kit.records import CustomerRecord
-from integrations.models import Connection, Credential, Customer, Location, OutsideMarket, PricingGroup
+from integrations.models import (
+    Connection,
+    Credential,
+    Customer,
+    Location,
+    Origin,
+    OutsideMarket,
+    PricingGroup,
+    StreamState,
+)
 from loyalty import why
 from tests.records import arrive
 
 from .test_integrations import (
     CARD,
+    LIST,
+    MOST_QUERIES,
     connect,
     costs,
     map_everything,
@@ -96,6 +107,25 @@ def test_what_is_refused_stands_beside_its_field_and_nothing_typed_is_lost(owner
     with acting_in(account.pk):
         assert Connection.objects.get().settings == {}
     assert not logged(account, "integration.settings_saved")
+
+
+def about_settings(account) -> list[str]:
+    with acting_in(account.pk):
+        lines = AuditLine.objects.filter(act__contains="setting").order_by("id")
+        return list(lines.values_list("act", flat=True))
+
+
+def test_what_is_proposed_and_confirmed_is_written_down_once(owner, account, connected, typed):
+    save(owner, enrol_after="2026-03-01", skip_payment_method="on")
+    assert sorted(about_settings(account)) == ["integration.settings_saved", "setting.proposed"]
+    with acting_in(account.pk):
+        AuditLine.objects.all().delete()
+    pairs = [f"--set={name}={value}" for name, value in {**typed, "enrol_after": "2026-04-01"}.items()]
+    out = StringIO()
+    call_command("connect", "cova", "--account", account.uid, *pairs, "--yes", stdout=out)
+    assert json.loads(out.getvalue().splitlines()[-1])["changes"]["enrol_after"]["state"] in ("applying", "applied")
+    assert about_settings(account)[:2] == ["setting.proposed", "setting.confirmed"]
+    assert logged(account, "setting.confirmed")[0]["after"] == "2026-04-01"
 
 
 def test_what_somebody_else_changed_meanwhile_is_not_put_back(owner, account, connected):
@@ -247,3 +277,44 @@ def test_the_command_line_takes_every_setting(account, pos, typed):
     with pytest.raises(CommandError, match="no state or province"):
         run(relevant_market="Bavaria")
     assert logged(account, "integration.settings_saved")[0]["after"]["sync_personas"] is True
+
+
+def another_company(account, number: int) -> Credential:
+    """A second log-in of the same card, with its market and its balances being read."""
+    link = Connection.objects.get(card="cova")
+    origin = Origin.objects.create(platform="cova", identity=f"other-{number}", title=f"Company {number}")
+    made = Credential.objects.create(
+        connection=link, origin=origin, state="connected", connected_at=timezone.now(),
+        settings={"relevant_market": ["CA-BC"]},
+    )  # fmt: skip
+    for n in range(number):
+        Customer.objects.create(origin=origin, external_id=f"c{n}", state="", country="CA")
+        OutsideMarket.objects.create(origin=origin, external_id=f"o{n}", state="ON")
+    for stream in ("locations", "customers", "sales", "points"):
+        StreamState.objects.create(credential=made, stream=stream, first_done_at=timezone.now())
+    return made
+
+
+def test_five_credentials_cost_what_one_costs(owner, account, pos, typed):
+    """The page, and what is asked every second while it is open; each credential's figures are its own."""
+    connect(owner, typed)
+    with acting_in(account.pk):
+        first = Credential.objects.get()
+        first.settings = {"relevant_market": ["CA-BC"]}
+        first.save()
+        StreamState.objects.create(credential=first, stream="points")
+        StreamState.objects.update(first_done_at=timezone.now())
+    pages = [CARD, CARD + "progress", LIST]
+    one = {page: costs(owner, page) for page in pages}
+    with acting_in(account.pk):
+        for number in range(2, 6):
+            another_company(account, number)
+    five = {page: costs(owner, page) for page in pages}
+    assert five == one
+    assert max(one.values()) <= MOST_QUERIES + 2  # the market's figures, and how long a round takes
+    page = text(owner.get(CARD))
+    for number in range(2, 6):
+        assert f"{number} of Cova's customers stay outside; {number} who came in have no state." in page
+    notes = {row["of"]: row["note"] for row in owner.get(CARD + "progress").json()["streams"] if row["note"]}
+    assert notes["Company 5"].startswith("One round over 5 shoppers takes about 1 s")
+    assert notes["Company 2"].startswith("One round over 2 shoppers")

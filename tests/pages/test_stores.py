@@ -179,15 +179,23 @@ def test_the_fee_line_adds_up(shop):
 # The till panel and the grid
 
 
-def test_by_hand_until_a_wallet_call_proves_otherwise(shop, client):
+def wallet_call(client, key: str) -> None:
+    client.post("/api/v2/wallet", {"phone": "6045550100"}, "application/json", headers={"X-APIKEY": key})
+
+
+def till(client) -> str:
     html = client.get(CARD).content.decode()
-    assert "By hand" in html and "No till has called us yet" in html and "1.20 or later" in html
-    key, text = ApiKey.make(account=shop, name="Side's tills")
-    StoreKey.objects.create(key=key, store=shop.side)
+    return html[html.index('id="till"') : html.index('id="limits"')]
+
+
+def test_by_hand_until_a_wallet_call_proves_otherwise(shop, client):
+    html = till(client)
+    assert "By hand" in html and "No till of Cova has called us yet" in html and "1.20 or later" in html
+    key, text = ApiKey.make(account=shop, name="Main's tills")
+    StoreKey.objects.create(key=key, store=shop.main)
     client.get("/api/v1.1/stores/" + shop.uid, headers={"X-APIKEY": text})
-    with acting_in(shop.pk):
-        assert "No till has called us yet" in client.get(CARD).content.decode()
-    client.post("/api/v2/wallet", {"phone": "6045550100"}, "application/json", headers={"X-APIKEY": text})
+    assert "No till of Cova has called us yet" in till(client)  # a key alone, and a call that reads no wallet
+    wallet_call(client, text)
     key.refresh_from_db()
     assert key.wallet_first_at == key.wallet_last_at
     first = key.wallet_first_at
@@ -195,14 +203,49 @@ def test_by_hand_until_a_wallet_call_proves_otherwise(shop, client):
     client.get("/api/v2/wallet/6045550100", headers={"X-APIKEY": text})
     key.refresh_from_db()
     assert key.wallet_first_at < first <= key.wallet_last_at
-    html = client.get(CARD).content.decode()
-    assert "A till calls us." in html and "from Side" in html and "In the till" in html
+    html = till(client)
+    assert "A till of Cova calls us." in html and "from Main" in html and ">In the till<" in html
+    Credential.objects.update(state="disconnected")
+    assert "No till of Cova has called us yet" in till(client)
+    Credential.objects.update(state="connected")
+    ApiKey.objects.update(revoked_at=timezone.now())
+    assert "No till of Cova has called us yet" in till(client)
+
+
+def test_another_stores_till_and_a_web_shop_prove_nothing_of_this_pos(shop, client):
+    """Side is no location of Cova, so what calls from there is another POS; a key of no store may be anybody's."""
+    key, text = ApiKey.make(account=shop, name="Side's tills")
+    StoreKey.objects.create(key=key, store=shop.side)
+    wallet_call(client, text)
+    assert ">By hand<" in till(client) and "belongs to no store" not in till(client)
+    wallet_call(client, ApiKey.make(account=shop, name="Web shop")[1])
+    assert ">By hand<" in till(client) and "The key “Web shop” reads wallets since" in till(client)
+
+
+def test_a_key_is_made_for_a_store_on_its_page(shop, client):
+    add = reverse("admin:accounts_apikey_add")
+    other = make_store(make_account("Other Co"), "Theirs")
+    html = client.get(add).content.decode()
+    assert ">Main</option>" in html and "Theirs" not in html
+    assert client.post(add, {"name": "x", "scope": "pos", "store": other.pk}).status_code == 200
+    for odd in ("²", "9" * 30):
+        assert client.post(add, {"name": "x", "scope": "pos", "store": odd}).status_code == 200
+    assert not ApiKey.unscoped.exists()
+    made = client.post(add, {"name": "Main's tills", "scope": "pos", "store": shop.main.pk}).content.decode()
+    assert "Copy the key now" in made
+    key = ApiKey.objects.get()
+    assert StoreKey.objects.get().key_id == key.pk and StoreKey.objects.get().store_id == shop.main.pk
+    assert AuditLine.objects.get(act="key.created").detail == {"scope": "pos", "store": "Main"}
+    client.post(add, {"name": "Web shop", "scope": "pos", "store": ""})
+    assert StoreKey.objects.count() == 1
+    assert ">Main</" in client.get(reverse("admin:accounts_apikey_changelist")).content.decode()
+    assert "Main" in client.get(reverse("admin:accounts_apikey_change", args=[key.pk])).content.decode()
 
 
 def test_a_reading_key_is_no_till(shop, client):
     _, text = ApiKey.make(account=shop, name="reports", scope="read")
     client.get("/api/v2/wallet/6045550100", headers={"X-APIKEY": text})
-    assert "No till has called us yet" in client.get(CARD).content.decode()
+    assert "No till of Cova has called us yet" in till(client)
 
 
 def test_the_grid_shows_what_the_cards_say(shop):
@@ -235,3 +278,17 @@ def test_alerts_page(shop, client):
     client.force_login(make_user(shop, Role.MANAGER))
     assert client.get(page).status_code == 200
     assert client.post(reverse("admin:alerts-recipients"), {}).status_code == 403
+
+
+@pytest.mark.parametrize("card", registry.CARDS.values(), ids=lambda card: card.slug)
+def test_a_card_serves_each_standard_setting_or_says_why_not(card):
+    """Nothing is silent and nothing said twice: else the grid says “not stated”, or a reason beside a yes."""
+    standard = set(grid.standard())
+    served = {one.name for one in card.settings}
+    assert served & standard | set(card.unserved) == standard
+    assert not served & set(card.unserved)
+    assert all(reason.endswith(".") for reason in card.unserved.values())
+    [settings] = [part for part in grid.parts([card]) if part.title == "Settings"]
+    marks = {row.label: row.cells[0] for row in settings.rows}
+    assert {cell.mark for cell in marks.values()} <= {grid.YES, grid.NO}
+    assert all(cell.said for cell in marks.values() if cell.mark == grid.NO)

@@ -1,5 +1,8 @@
 """The pages of cards that are told, not asked, and of the one whose address a merchant types."""
 
+import re
+from html import unescape
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -50,6 +53,30 @@ def test_push_shows_the_calls_and_the_refused_rows(browser):
     assert "Taking what is sent" in listed and "Partner REST" in listed
     assert text(browser.get("/admin/")) and text(browser.get("/admin/integrations/push/mapping/"))
     assert browser.get("/admin/integrations/push/progress").json()["streams"] == []
+
+
+def test_the_open_page_learns_of_each_call(browser):
+    """Its script asks, and reads the page again when the stamp is another."""
+    pos = Pos(account=browser.account)
+    at = "/admin/integrations/push/"
+
+    def shown() -> str:
+        page = text(browser.get(at))
+        return unescape(re.search(r'data-progress="/admin/integrations/push/progress" data-stamp="([^"]*)"', page)[1])
+
+    def asked() -> str:
+        return browser.get(f"{at}progress").json()["stamp"]
+
+    stamps = [shown()]
+    assert asked() == stamps[0]
+    for key in ("R1", "R2", "R3"):
+        pos.push(SALES, [visit(key)])
+        stamps.append(asked())
+        assert shown() == stamps[-1]
+    assert len(set(stamps)) == 4
+    page = text(browser.get(at))
+    for part in ("activity", "runs", "refused", "stores", "sums"):
+        assert f'data-swap="{part}"' in page
 
 
 def test_push_is_disconnected_and_connected_again(browser):

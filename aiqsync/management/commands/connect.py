@@ -9,7 +9,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from aiqsync import tasks
-from aiqsync.accounts import audit
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages.card_settings import record
@@ -119,11 +118,7 @@ class Command(BaseCommand):
                 time.sleep(0.5)
         self.stdout.write(f"{change.setting}: {json.dumps(change.counted)}")
         if confirmed and change.state == ChangeState.COUNTED:
-            change = services.confirm(change=change, user=None, now=timezone.now())
-            audit.record(
-                act="integration.setting_confirmed", target=change.setting,
-                detail={"before": change.before, "after": change.after, "counted": change.counted},
-            )  # fmt: skip
+            change = services.confirm(change=change, user=None, now=timezone.now())  # writes its own line in the log
         elif change.state in (ChangeState.COUNTING, ChangeState.COUNTED):
             self.stdout.write(f"note: {change.setting} is proposed and waits for a word: --yes, or on the card's page.")
         return {"change": change.pk, "state": change.state}

@@ -160,6 +160,9 @@
     if (said) said.textContent = text;
   };
 
+  const touched = (field) =>
+    field.options ? [...field.options].some((one) => one.selected !== one.defaultSelected) : field.value !== field.defaultValue;
+
   // The rest of the page is read again when there is something new in it; open rows stay open, forms stay as they are.
   const swap = async () => {
     const answer = await fetch(location.href, { credentials: "same-origin" });
@@ -168,6 +171,7 @@
     for (const old of document.querySelectorAll("[data-swap]")) {
       const next = fresh.getElementById(old.id);
       if (!next || old.contains(document.activeElement) || old.querySelector("details[open]")) continue;
+      if ([...old.querySelectorAll("select, input:not([type=hidden])")].some(touched)) continue;
       old.replaceWith(document.importNode(next, true));
     }
     if (fresh.querySelectorAll("[data-flow]").length !== flows.querySelectorAll("[data-flow]").length) location.reload();
