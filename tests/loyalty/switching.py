@@ -86,3 +86,14 @@ class Shop(World):
     def acts(self) -> list[tuple[str, Any]]:
         lines = AuditLine.unscoped.filter(account=self.account, act__startswith="setting.").order_by("id")
         return list(lines.values_list("act", "user"))
+
+
+def with_buyers(monkeypatch) -> Shop:
+    """$100 each: ned before the day, ora on it, pia twice since, ada (a member) since; quy bought nothing."""
+    shop = Shop(monkeypatch)
+    for name, number, day in (
+        ("ned", "n1", -40), ("ora", "o1", -30), ("pia", "p0", -60), ("pia", "p1", -20), ("pia", "p2", -10),
+        ("ada", "a1", -20),
+    ):  # fmt: skip
+        shop.buy(name, number, day)
+    return shop

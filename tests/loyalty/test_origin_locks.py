@@ -21,6 +21,8 @@ from integrations import landing, services, suppression
 from integrations.kit.records import ContactRecord, CustomerRecord, SaleRecord
 from integrations.models import Connection, SettingChange
 from integrations.sink import Batch, sink
+from integrations.uploads import intake
+from integrations.uploads import services as uploads
 from loyalty import (
     changes,
     contact_import,
@@ -39,6 +41,7 @@ from loyalty import (
 )
 from loyalty.models import Attachment, Persona, Programme, ProgrammeChange, Source, SuspectNumber, Wallet
 from tests.factories import make_account, make_user
+from tests.integrations.files import sheets
 from tests.records import NOON, customer, land_sales, make_origin, refund, sale, the_customer, the_sale
 
 from .people_at_till import DAY, HOUR
@@ -304,7 +307,22 @@ def taken_over(cut):
     return wrong([answer], points=(house.points("c"), 100))
 
 
+def read_from_a_file(cut):
+    """A file of phones alone is read while a page brings another name: that stays."""
+    house = House(member=False)
+    house.origin = intake.source(account_id=house.account.pk, name="Old till")
+    house.page(customer("c", phone=PHONE, first_name="Ada"))
+    upload = sheets.send(house.account, "id,phone\nc,6045550143\n")
+    uploads.begin(upload=upload, now=NOON, enqueue=sheets.NOBODY)
+    answer = house.beside(
+        lambda: house.page(customer("c", phone=PHONE, first_name="Eva", version=1)), lambda: sheets.read(upload), cut
+    )
+    ada = the_customer(house.origin, "c")
+    return wrong([answer], name=(ada.first_name, "Eva"), phone=(ada.phone, "+16045550143"))
+
+
 VERBS = {
+    "integrations.uploads.running._with_stored": read_from_a_file,
     "loyalty.contact_import.take": taken_over,
     "loyalty.changes._count": counted,
     "loyalty.personas.enrol_many": enrolled,
