@@ -127,12 +127,17 @@ class MerchantSite(UnfoldAdminSite):
 # Pages with buttons of their own below them, beside the lists and records of models.
 PAGES = frozenset({
     "programme", "programme-change", "modifiers", "modifier", "persona", "redemptions-to-look-at", "same-person", "why",
-    "report-liability", "report-ledger", "card", "alerts", "integrations", "index",
+    "report-liability", "report-ledger", "card", "card-change", "files", "file", "alerts", "integrations", "index",
 })  # fmt: skip
+# Buttons whose page is not above them.
+BESIDE = {"store-mapping": "stores_store_change"}
 
 
 def _to_its_page(request: HttpRequest) -> HttpResponse:
     """A button's address opened as a page: reloaded after a refusal, or asked for again by the log-in."""
+    match = request.resolver_match
+    if match and match.url_name in BESIDE:
+        return _nothing_done(request, reverse(f"admin:{BESIDE[match.url_name]}", args=[*match.kwargs.values()]))
     address = request.path.rstrip("/")
     while address := address.rpartition("/")[0]:
         try:
@@ -140,9 +145,13 @@ def _to_its_page(request: HttpRequest) -> HttpResponse:
         except Resolver404:
             continue
         if name in PAGES or name.endswith(("_changelist", "_change")):
-            messages.info(request, "Nothing was done: press the button again if it is still wanted.")
-            return HttpResponseRedirect(f"{address}/")
+            return _nothing_done(request, f"{address}/")
     return HttpResponseRedirect(reverse("admin:index"))
+
+
+def _nothing_done(request: HttpRequest, page: str) -> HttpResponse:
+    messages.info(request, "Nothing was done: press the button again if it is still wanted.")
+    return HttpResponseRedirect(page)
 
 
 def zone_of(request: HttpRequest) -> ZoneInfo:

@@ -90,3 +90,20 @@ def test_in_a_form(world, odd):
     ]  # fmt: skip
     for url, given in forms:
         assert world["client"].post(url, given).status_code in (302, 404, 409, 422), (url, odd)
+
+
+def test_a_buttons_address_opened_as_a_page_leads_to_its_page(world):
+    """Reloaded after a refusal, or asked for again by the log-in: no empty 405, and nothing is done."""
+    upload, store, change = world["Upload"], world["Store"], world["SettingChange"]
+    for button, page in (
+        (reverse("admin:file-act", args=[upload.pk, "begin"]), reverse("admin:file", args=[upload.pk])),
+        (reverse("admin:card-change-act", args=["cova", change.pk, "confirm"]),
+         reverse("admin:card-change", args=["cova", change.pk])),
+        (reverse("admin:store-mapping", args=[store.pk]), reverse("admin:stores_store_change", args=[store.pk])),
+        (reverse("admin:card-writes", args=["cova", "retry"]), reverse("admin:card", args=["cova"])),
+        (reverse("admin:card-rehearse", args=["cova"]), reverse("admin:card", args=["cova"])),
+        (reverse("admin:alerts-retry"), reverse("admin:alerts")),
+    ):  # fmt: skip
+        answer = world["client"].get(button, follow=True)
+        assert answer.redirect_chain == [(page, 302)] and answer.status_code == 200, button
+        assert "Nothing was done" in answer.content.decode()
