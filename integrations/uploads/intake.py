@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -21,17 +22,23 @@ from . import bodies
 
 PLATFORM = "files"
 SAMPLE = 200  # rows looked at for the order of day and month
-_NAME = re.compile(r"[^\w .&'-]", re.UNICODE)
 
 
 def most_bytes() -> int:
     return settings.FILES_MAX_MB * 2**20
 
 
+def _is_word(character: str) -> bool:
+    """A letter, a digit or a mark that belongs to a letter."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
 def source(*, account_id: int, name: str) -> Origin:
     """The source that a merchant's files belong to, by its name; made when it is new. Raises `Refused`."""
-    title = " ".join(_NAME.sub(" ", name).split())[:60]
-    identity = "-".join(re.findall(r"[a-z0-9]+", title.lower())) or ("source" if title else "")
+    name = unicodedata.normalize("NFKC", name)
+    title = " ".join("".join(c if _is_word(c) or c in "_.&'-" else " " for c in name).split())[:60]
+    # Letters of any script: two shops' names are two sources.
+    identity = "-".join("".join(c if _is_word(c) else " " for c in title.casefold()).split())
     if not identity:
         raise Refused("Give the source a name: what these files come from.", field="source")
     found, _ = Origin.unscoped.get_or_create(

@@ -25,7 +25,7 @@ from integrations.models import (
     UploadState,
 )
 from integrations.refusals import Problems, Refused
-from integrations.uploads import bodies, running, services
+from integrations.uploads import bodies, intake, running, services
 from loyalty.models import Entry, Persona
 from tests.factories import make_account, make_persona
 from tests.integrations.files.sheets import CUSTOMERS, NOBODY, as_csv, as_xlsx, read, send, sent_and_read
@@ -186,6 +186,23 @@ class TestInventory:
         assert (product.name, product.price_cents, product.cost_cents, product.active, product.tracks_stock) == (
             "Gummies", 1250, 400, False, True
         )  # fmt: skip
+
+
+class TestSources:
+    @pytest.mark.parametrize(("one", "other"), [("店一", "店二"), ("Café", "Caf"), ("Ålder", "lder"), ("कि", "की")])
+    def test_names_of_any_script_are_told_apart(self, account, one, other):
+        made = [intake.source(account_id=account.pk, name=name) for name in (one, other)]
+        assert made[0] != made[1] and [origin.title for origin in made] == [one, other]
+
+    @pytest.mark.parametrize("same", ["old  TILL", "Old till!", "old-till", "Ｏld till"])
+    def test_the_same_name_written_otherwise_is_the_same_source(self, account, same):
+        first = intake.source(account_id=account.pk, name="Old till")
+        assert first.identity == "old-till" and intake.source(account_id=account.pk, name=same) == first
+
+    @pytest.mark.parametrize("name", ["", "  ", "!!", "\x00", "-"])
+    def test_a_name_that_is_none_is_refused(self, account, name):
+        with pytest.raises(Refused, match="Give the source a name"):
+            intake.source(account_id=account.pk, name=name)
 
 
 class TestErrors:
