@@ -138,7 +138,7 @@ admin.site.unregister(ApiKey)
 
 class KeyForm(forms.ModelForm):
     store = forms.ModelChoiceField(
-        Store.unscoped.none(),  # filled with the account's when the form is shown
+        None,  # the account's own, once there is one
         required=False,
         empty_label="No single store",
         widget=UnfoldAdminSelectWidget,

@@ -82,7 +82,6 @@ KNOWN_UNSCOPED = {
     "aiqsync/management/commands/sync.py": "a connection names its account, which is then entered",
     "aiqsync/sync.py": "the sink is given ids of rows that name their account",
     "integrations/words.py": "is given an origin",
-    "stores/admin.py": "an empty choice, filled within the account",
     "integrations/balances.py": "is given a connection or an origin",
     "integrations/card_settings.py": "is given a connection, a credential or an origin, locked by its id",
     "aiqsync/rehearsing.py": "a rehearsal names its account; the worker serves all of them",

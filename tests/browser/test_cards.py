@@ -90,6 +90,13 @@ def test_a_refused_save_keeps_what_was_typed_and_says_why(page, live_server, sho
     for width in (1280, 820, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # A label that is longer than a phone is wide.
+    page.locator("[name=enrol_after]").evaluate("one => { one.type = 'text'; one.value = 'spring'; }")
+    page.get_by_role("button", name="Save settings").click()
+    page.get_by_role("link", name="Enroll Personas in loyalty program who purchased after").wait_for()
+    for width in (1280, 820, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_moving_past_sales_asks_first(page, live_server, shop):
@@ -136,3 +143,4 @@ def test_a_call_that_arrives_shows_by_itself_and_no_choice_is_lost(page, live_se
     pos.push(SALES, [visit("R2")])
     page.locator("#runs tbody tr").nth(1).wait_for(timeout=15_000)
     assert page.get_by_label("Store of Main St").evaluate("one => one.selectedOptions[0].text") == "Not a store of ours"
+    page.goto("about:blank")  # an open page asks on

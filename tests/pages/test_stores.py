@@ -219,7 +219,7 @@ def test_another_stores_till_and_a_web_shop_prove_nothing_of_this_pos(shop, clie
     wallet_call(client, text)
     assert ">By hand<" in till(client) and "belongs to no store" not in till(client)
     wallet_call(client, ApiKey.make(account=shop, name="Web shop")[1])
-    assert ">By hand<" in till(client) and "The key “Web shop” reads wallets since" in till(client)
+    assert ">By hand<" in till(client) and "The key “Web shop” first read a wallet" in till(client)
 
 
 def test_a_key_is_made_for_a_store_on_its_page(shop, client):
