@@ -2,9 +2,10 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PORT ?= 8000
-# Two of everything at once; a file's tests stay together, for they share their stand-ins.
+# Two of everything at once; a file's tests stay together, for they share their stand-ins. In the order of folders: drills
+# and browsers, which wait most, do not come last, where one of the two workers would wait for the other.
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export DATABASE_URL
 
 .PHONY: help demo demo-reset stop test test-long lint install dev pictures bench bench-redeem bench-volume bench-clover

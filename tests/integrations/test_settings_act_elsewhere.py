@@ -46,6 +46,9 @@ ELSEWHERE = {
     ("clover", "skip_payment_method"): (
         "tests.integrations.clover.test_clover_runs", "test_names_of_payments_are_left_out_when_skipped",
     ),
+    ("files", "frozen"): (
+        "tests.integrations.files.test_drops", "TestFolder.test_what_was_fetched_waits_while_its_place_is_frozen",
+    ),
     ("push", "frozen"): (
         "tests.loyalty.api.test_push", "TestWhenItIsNotTaken.test_frozen_asks_to_come_again_and_holds_the_data",
     ),

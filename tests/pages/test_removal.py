@@ -211,7 +211,7 @@ class TestCopyOfEverything:
         held = self.export(client, shop)
         assert list(held) == access.sections()
         empty = {name for name, rows in held.items() if not rows}
-        assert empty == {"boosts", "pos_points", "still_owed"}
+        assert empty == {"boosts", "points_waiting", "pos_points", "still_owed"}
         assert {one["contact_id"] for one in held["identity"]} == {
             str(row.contact_id) for row in Persona.unscoped.filter(pk__in=[shop.ada.pk, shop.merge.loser_id])
         }

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from integrations import pulling, services
+from integrations import arrivals, pulling, services
 from integrations.clover import names
 from integrations.kit.errors import BadRow
 from integrations.models import (
@@ -350,6 +350,6 @@ def test_nothing_secret_or_private_is_kept(clover, monkeypatch):
     assert RefusedRow.unscoped.filter(origin=origin, stream="sales").exists()
     assert kept() == set()
     # It would be seen: without the card's list of what is left out, PINs are there.
-    monkeypatch.setattr(pulling, "_redacted", lambda row, keys: row)
+    monkeypatch.setattr(arrivals, "redacted", lambda row, keys: row)
     clover.sync("employees", full=True)
     assert kept()

@@ -86,6 +86,8 @@ class TestFolder:
         with acting_in(account.pk):
             services.freeze(**thing, now=timezone.now())
         read_all()
+        self.put(folder, "customers-2.csv", CUSTOMERS.replace("C-", "F-"))
+        look(credential)  # nor is the place looked at
         dropped = Upload.unscoped.get(came="folder")
         assert dropped.state == UploadState.QUEUED and "Use last backup" in dropped.message
         assert not Customer.unscoped.filter(external_id__startswith="D-").exists()
