@@ -13,20 +13,10 @@ from integrations.models import Credential, Customer
 from loyalty.models import Identifier, Persona, Source
 from tests.integrations.sandbox.clover_client import Client as Raw
 
-from ..writing import due_now, sign_up, the_write, turn_on
+from ..writing import deliver_due, due_now, sign_up, the_write
 
 pytestmark = pytest.mark.django_db
 PHONE = "3035557001"
-
-
-@pytest.fixture
-def on(clover, monkeypatch):
-    """Connected, read once, and creating; we wait for an answer half a second, not 25."""
-    monkeypatch.setattr(http, "TIMEOUTS_S", (2, 0.5))
-    clover.connect()
-    clover.sync("locations", "customers")
-    turn_on(clover)
-    return clover
 
 
 def create(shop):
@@ -61,13 +51,13 @@ def test_an_answer_that_was_lost_is_looked_for(on, monkeypatch, lost, shared):
             patched.setattr(http.Client, "post_json", lambda *a, **k: real(*a, **k) and {"id": 5.5, "phoneNumbers": 7})
         else:
             on.fault(lost, match=create(on), method="POST", **({"seconds": 1.5} if lost == "slow" else {}))
-        assert services.deliver_due() == 0
+        assert deliver_due() == 0
     write = the_write()
     assert (write.state, write.attempts) == ("waiting", 1) and write.asked_at and write.payload["phone"] == f"+1{PHONE}"
     made = [found for found, _ in there(on) if found not in others]
     assert len(made) == 1
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert sorted(found for found, _ in there(on)) == sorted(others + made), "and no second one"
     assert (the_write().state, the_write().external_id, the_write().payload) == ("sent", made[0], {})
     # landed at once, from what was read there, and the shopper's
@@ -79,7 +69,7 @@ def test_it_is_found_though_the_look_up_does_not_know_it_yet(on, monkeypatch):
     """Nothing promises that a phone can be looked up at once: the list of who came since tells it."""
     nova(on)
     on.fault("lost", match=create(on), method="POST")
-    services.deliver_due()
+    deliver_due()
     due_now()
     real = http.Client.get_json
 
@@ -90,17 +80,17 @@ def test_it_is_found_though_the_look_up_does_not_know_it_yet(on, monkeypatch):
         return {"elements": []} if late else real(client, path, params, **more)
 
     monkeypatch.setattr(http.Client, "get_json", behind)
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert the_write().state == "sent" and len(there(on)) == 1
 
 
 def test_a_time_out_before_clover_acted_ends_in_one(on):
     nova(on)
     on.fault("timeout", match=create(on), method="POST", seconds=1)
-    services.deliver_due()
+    deliver_due()
     assert there(on) == []
     due_now()
-    assert services.deliver_due() == 1
+    assert deliver_due() == 1
     assert len(there(on)) == 1
 
 
@@ -124,11 +114,11 @@ def test_killed_at_each_step_nothing_doubles_and_nothing_is_lost(on, monkeypatch
                 PushCustomer, "create", staticmethod(die if seam == "before the call" else lambda *g: die(real(*g)))
             )
         with pytest.raises(Killed):
-            services.deliver_due()
+            deliver_due()
     assert len(there(on)) == (seam != "before the call")
     for _ in range(3):
         due_now()
-        services.deliver_due()
+        deliver_due()
     ((found, _),) = there(on)
     assert (the_write().state, the_write().external_id) == ("sent", found)
     assert Source.unscoped.get(customer__external_id=found).persona_id == persona.pk
@@ -141,7 +131,7 @@ def test_a_shared_number_is_somebody_only_with_the_name(on):
         on.control("edit", first_name=f"Bob{n}", last_name="Reed", phone=PHONE)
     persona = nova(on)
     Identifier.unscoped.filter(persona=persona).update(shared=True)
-    services.deliver_due()
+    deliver_due()
     assert the_write().state == "sent" and [name for _, name in there(on)].count("Nova") == 1
     made = the_write().external_id
     payload = {"phone": f"+1{PHONE}", "first_name": " nova ", "last_name": "REED", "shared": ["phone"]}
@@ -157,7 +147,7 @@ def test_whom_clover_does_not_take_fails_with_its_sentence(on, monkeypatch):
     body = writers._body
     monkeypatch.setattr(writers, "_body", lambda payload: body(payload) | {"firstName": "x" * 65})
     nova(on)
-    services.deliver_due()
+    deliver_due()
     write = the_write()
     assert (write.state, write.asked_at, write.payload, there(on)) == ("failed", None, {}, [])
     assert write.message.startswith("Clover does not take this customer: ")
