@@ -370,7 +370,7 @@ def _fewer_calls(card: Card, link: Connection, streams: list[str]) -> list[str]:
     Kind(
         "failed_writes",
         "Sign-ups not created in the POS",
-        "Shoppers who signed up here could not be created in the POS, and are not tried again by themselves.",
+        "Shoppers who signed up here could not be written to the POS, and are not tried again by themselves.",
     )
 )
 def failed_writes(now: datetime) -> Iterator[tuple[int, Finding]]:

@@ -4,7 +4,7 @@ Plain settings take effect with the next sync. Those that act on people become a
 confirmed by somebody and recorded, and only then applied (`loyalty` does both, behind the sink).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -168,12 +168,17 @@ def save_all(
 
     Raises `Problems`; a credential's setting is named `<setting>-<credential id>` in it, in `changed` and in `warned`.
     """
+    from .services import lock_origins  # it stands above this module
+
     with transaction.atomic():
         connection = Connection.unscoped.select_for_update().get(pk=connection.pk)
         whole, problems = Saved(), {}
         credentials = {
             c.pk: c for c in connection.credentials(manager="unscoped").defer("secrets", "token").order_by("pk")
         }
+        if _hold_sources(connection, credentials, given, of_credentials):
+            # All at once and in order: a market holds its own source, and a mirror that ends then holds all.
+            lock_origins(account_id=connection.account_id)
 
         def theirs() -> None:
             for pk, values in of_credentials.items():
@@ -210,6 +215,38 @@ def save_all(
         if problems:
             raise Problems(problems)
     return whole
+
+
+def _hold_sources(
+    connection: Connection,
+    credentials: Mapping[int, Credential],
+    given: Mapping[str, Any],
+    of_credentials: Mapping[int, Mapping[str, Any]],
+) -> bool:
+    """Whether anything that is changed by the form holds sources: what is read again, what stops acting on people."""
+    card = registry.get(connection.card)
+    people = {s.name for s in card.settings if s.people and not s.asks_before_clearing}
+    for name, value in _changed(card, given, settings_of(connection), on="card"):
+        if name == "restrict_locations" or (not value and (name == "sync_to_market" or name in people)):
+            return True
+    return any(
+        name == "relevant_market"
+        for pk, values in of_credentials.items()
+        if pk in credentials
+        for name, _ in _changed(card, values, credential_settings(credentials[pk]), on="credential")
+    )
+
+
+def _changed(card: Card, given: Mapping[str, Any], before: Mapping[str, Any], *, on: str) -> Iterator[tuple[str, Any]]:
+    """What differs, typed; what cannot be read is refused elsewhere."""
+    declared = {s.name: s for s in card.settings_on(on)}
+    for name, raw in given.items():
+        try:
+            value = declared[name].read(raw)
+        except (KeyError, ValueError):
+            continue
+        if value != before[name]:
+            yield name, value
 
 
 def write_settings(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:

@@ -4,6 +4,9 @@ The dispatcher claims what is due with SKIP LOCKED, under a token and a lease, a
 write after the other. At every try it looks before it creates. That a create is about to go out is saved before
 (`asked_at`); when its answer was not, the next try waits until the vendor has certainly ended it, looks, and only when
 nothing is there asks again. What came of a create is saved in one transaction with the customer it made.
+
+Where the vendor's writer completes, who is found gets what he lacks, in the same order of work: saved before it goes
+out, and read again at every try, so that nothing is added twice.
 """
 
 import logging
@@ -62,19 +65,22 @@ class LostLease(Exception):
 # Putting in
 
 
-def creating(*, account_id: int, now: datetime) -> list[int]:
-    """The origins in which shoppers who sign up at this moment are to be created, in order."""
+def creating(*, account_id: int, now: datetime) -> dict[int, bool]:
+    """The origins in which shoppers who sign up at this moment are to be created, in order.
+
+    True: who is there already gets what he lacks, so he is put in as well.
+    """
     found = Credential.unscoped.filter(
         account_id=account_id, state__in=card_settings.LIVE, connection__settings__sync_personas=True
     ).values_list("origin_id", "connection__card", "connection__since")
-    return sorted(
-        origin
-        for origin, slug, since in found
+    return {
+        origin: writer.completes
+        for origin, slug, since in sorted(found, key=lambda one: one[0] or 0)
         if origin
         and slug in registry.CARDS
-        and any(writer.name == "customer" for writer in registry.get(slug).writers)
+        and (writer := next((w for w in registry.get(slug).writers if w.name == "customer"), None))
         and (not since.get("sync_personas") or datetime.fromisoformat(since["sync_personas"]) <= now)
-    )
+    }
 
 
 def enqueue_writes(*, account_id: int, origin_id: int, writer: str, subjects: Mapping[str, str], now: datetime) -> None:
@@ -309,10 +315,14 @@ class Batch:
             wanted = sink().wanted_in_pos(write_id=write.pk, now=now)
             if wanted.unneeded:
                 self._end(write, WriteState.NOT_NEEDED, message=wanted.unneeded)
+            elif wanted.found and wanted.payload and writer.completes and _was_completing(write) is not False:
+                self._complete(write, writer, wanted.found, wanted.payload, now, ours=True)
             elif wanted.found:
                 self._end(write, WriteState.FOUND, external_id=wanted.found)
             elif wanted.held:
                 self._wait(write, HELD_S, wanted.held)
+            elif _was_completing(write):
+                self._complete(write, writer, write.external_id, dict(wanted.payload or {}), now)
             else:
                 # What was asked for is looked for as it was asked for.
                 self._make(write, writer, write.payload if write.asked_at else dict(wanted.payload or {}), now)
@@ -322,7 +332,7 @@ class Batch:
             self._wait(write, CLOSED_S, refused.message)
             raise Frozen(refused.message) from refused
         except BadRow as bad:
-            self._give_back(write, WriteState.FAILED, message=bad.reason, asked_at=None, payload={})
+            self._give_back(write, WriteState.FAILED, message=bad.reason, asked_at=None, payload={}, external_id="")
         except BadCredentials as error:
             # What it means for the credential the next pull finds out; here nothing was tried.
             self._wait(write, BACK_OFF_S[2], error.message)
@@ -335,23 +345,76 @@ class Batch:
             self._try_again(write, None)
 
     def _make(self, write: OutboundWrite, writer: type[Writer], payload: Mapping[str, Any], now: datetime) -> None:
-        asked = write.asked_at
-        if asked and (left := (asked - now).total_seconds() + settings.WRITE_GRACE_S) > 0:
-            self._wait(
-                write, left, "The answer to the last try was lost; it is looked for before anything is sent again."
-            )
+        if self._too_early(write, now):
             return
-        context = WriteContext(
-            now=now, identity=self.credential.origin.identity, key=write.key, settings=self.settings,
-            region=self.credential.account.country, asked_at=asked,
-        )  # fmt: skip
+        asked, context = write.asked_at, self._context(write, now)
         if asked and (own := writer.find_own(self.client, payload, context)):
             self._created(write, own, writer.read(self.client, own, context), now)
         elif found := writer.find(self.client, payload, context):
-            self._end(write, WriteState.SENT if asked else WriteState.FOUND, external_id=found)
+            if writer.completes and not asked:
+                self._complete(write, writer, found, payload, now)
+            else:
+                self._end(write, WriteState.SENT if asked else WriteState.FOUND, external_id=found)
         else:
             record = self._create(write, writer, payload, context)
             self._created(write, record.external_id, record, now)
+        self._answered()
+
+    def _too_early(self, write: OutboundWrite, now: datetime) -> bool:
+        """Whether the vendor may still be at work on what an earlier try asked for: then it waits."""
+        asked = write.asked_at
+        left = (asked - now).total_seconds() + settings.WRITE_GRACE_S if asked else 0
+        if left > 0:
+            self._wait(
+                write, left, "The answer to the last try was lost; it is looked for before anything is sent again."
+            )
+        return left > 0
+
+    def _context(self, write: OutboundWrite, now: datetime) -> WriteContext:
+        return WriteContext(
+            now=now, identity=self.credential.origin.identity, key=write.key, settings=self.settings,
+            region=self.credential.account.country, asked_at=write.asked_at,
+        )  # fmt: skip
+
+    def _complete(
+        self, write: OutboundWrite, writer: type[Writer], external_id: str, payload: Mapping[str, Any], now: datetime,
+        *, ours: bool = False,
+    ) -> None:  # fmt: skip
+        """Add what the record lacks. That something goes out, and to whom, is saved before: the next try waits as
+        after a create, reads again and adds only what is still missing, as the shopper is then. `ours`: we have the
+        record, so it is not looked for when it is gone."""
+        if self._too_early(write, now):
+            return
+        context = self._context(write, now)
+        if (
+            not self._mine()
+            .filter(pk=write.pk)
+            .update(asked_at=timezone.now(), external_id=external_id, payload={}, **_lease())
+        ):
+            raise LostLease
+        calls, self.careful = self.client.calls, write.pk
+        record, gone = None, False
+        try:
+            record = writer.complete(self.client, external_id, payload, context)
+        except NotFound:
+            gone = True
+        except Exception as error:
+            # What was answered before it is read again; only what was not heard is waited for.
+            if self.client.calls == calls or _never_acted(error):
+                write.asked_at, write.external_id = None, ""
+                self._mine().filter(pk=write.pk).update(asked_at=None, external_id="")
+            raise
+        finally:
+            self.careful = None
+        if gone and not ours:
+            self._mine().filter(pk=write.pk).update(asked_at=None, external_id="")
+            self._wait(
+                write, CLOSED_S, f"Who was found in {self.card.title} is not there any more; he is looked for again."
+            )
+        elif record is None:
+            self._end(write, WriteState.FOUND, external_id=external_id)
+        else:
+            self._created(write, external_id, record, now, found=True)
         self._answered()
 
     def _create(
@@ -373,17 +436,22 @@ class Batch:
         finally:
             self.careful = None
 
-    def _created(self, write: OutboundWrite, external_id: str, record: CustomerRecord | None, now: datetime) -> None:
-        """Sent, landed and whose it is: together, or not at all."""
+    def _created(
+        self, write: OutboundWrite, external_id: str, record: CustomerRecord | None, now: datetime, *,
+        found: bool = False,
+    ) -> None:  # fmt: skip
+        """Sent, landed and whose it is: together, or not at all. `found`: it was there and is completed, so it comes in
+        as any record does; whose it is matching says, and the market whether it is wanted here."""
+        state = WriteState.FOUND if found else WriteState.SENT
 
         def save(record: CustomerRecord | None) -> None:
             landing.lock_origin(self.origin_id)  # before the write's row: erasures come this way round
-            self._close(write, WriteState.SENT, external_id=external_id)
+            self._close(write, state, external_id=external_id)
             if record is not None:
                 arrivals.arrive(
                     account_id=write.account_id, origin_id=self.origin_id, stream=STREAM, record=CustomerRecord,
                     records=[record], refused=[], now=now, region=self.credential.account.country,
-                    first=lambda: self._delivered(write, external_id, now), shaped=False,
+                    first=None if found else lambda: self._delivered(write, external_id, now), shaped=found,
                 )  # fmt: skip
 
         try:
@@ -450,6 +518,11 @@ class Batch:
         if wait is None:
             wait = BACK_OFF_S[min(self.credential.writes_failed, len(BACK_OFF_S) - 1)]
         _rest(self.credential, max(wait, 1), error.message, failed=True)
+
+
+def _was_completing(write: OutboundWrite) -> bool | None:
+    """What an earlier try was at whose answer was not heard: adding to a record (True), or creating one (False)."""
+    return bool(write.external_id) if write.asked_at else None
 
 
 def _never_acted(error: Exception) -> bool:

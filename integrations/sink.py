@@ -50,7 +50,7 @@ class Wanted:
     """What is to become of an outbound write that is about to go out: one of these."""
 
     payload: Mapping[str, Any] | None = None  # written, with this
-    found: str = ""  # there already, as this record (external id)
+    found: str = ""  # there already, as this record (external id); with `payload`, what it lacks of that may be added
     held: str = ""  # not now, and why; asked again in a day, or when somebody says so
     unneeded: str = ""  # never any more, and why
 

@@ -76,7 +76,7 @@ def handler(kind: str, *, failed: Failed | None = None) -> Callable[[Handler], H
     """Register the function that does one step of this kind of job.
 
     A kind may go on behind a colon ("switch:12"): one of each is live at a time, and the handler is that of its first
-    word. `failed` is told with the sentence when the job is given up, in that transaction.
+    word. `failed` is told with the sentence when the job is given up, in that transaction and before the job's row.
     """
 
     def register(function: Handler) -> Handler:
@@ -268,12 +268,20 @@ def _keep(work: Work, token: str) -> None:
 
 
 def _end(job: Job, token: str, state: str, message: str) -> None:
-    with transaction.atomic():
-        ended = Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
-            state=state, finished_at=Now(), lease_until=None, token="", message=message
-        )
-        if ended and state == JobState.FAILED and (failed := FAILED.get(_family(job.kind))):
-            failed(job, message)
+    """Nothing when it is somebody else's by now, or was stopped.
+
+    What the job is for comes before the job's row, as in a step and with who stops it (docs/decisions/locks.md).
+    """
+    try:
+        with transaction.atomic():
+            if state == JobState.FAILED and (failed := FAILED.get(_family(job.kind))):
+                failed(job, message)
+            if not Job.unscoped.filter(pk=job.pk, token=token, state=JobState.RUNNING).update(
+                state=state, finished_at=Now(), lease_until=None, token="", message=message
+            ):
+                raise LostLease
+    except LostLease:
+        log.info("job %s was taken over or stopped", job.pk)
 
 
 def _kind(error: Exception) -> str:

@@ -46,8 +46,8 @@ def signed_up(*, account_id: int, people: Sequence[Persona], ground: str, now: d
     people = [p for p in people if not p.is_test]
     if ground in NOT_SIGNED_UP or not people:
         return
-    for origin_id in services.creating(account_id=account_id, now=now):
-        known = _known_in(origin_id, [p.pk for p in people])
+    for origin_id, completes in services.creating(account_id=account_id, now=now).items():
+        known = _known_in(origin_id, [p.pk for p in people], lacking_nothing=completes)
         services.enqueue_writes(
             account_id=account_id, origin_id=origin_id, writer=WRITER, now=now,
             subjects={key_of(p.contact_id): str(p.contact_id) for p in people if p.pk not in known},
@@ -59,14 +59,29 @@ def reachable(persona: Persona) -> None:
     services.nudge_writes(account_id=persona.account_id, subjects=[str(persona.contact_id)])
 
 
-def _known_in(origin_id: int, roots: Sequence[int]) -> set[int]:
-    """Which of these have a record in the origin, themselves or by a row merged into them."""
+# Of who has one record in the origin: whether that lacks nothing that could be added to it.
+_WHOLE = """
+    AND (r.phone IN ('', c.phone)) AND (r.email IN ('', c.email))
+    AND (r.birth_date IS NULL OR c.birth_date IS NOT NULL)
+    AND (c.first_name || c.last_name <> '' OR r.first_name || r.last_name = '')
+    AND (c.state <> '' OR NOT EXISTS (
+        SELECT 1 FROM loyalty_persona q JOIN loyalty_source t ON t.persona_id = q.id
+        JOIN integrations_customer d ON d.id = t.customer_id
+        WHERE (q.id = r.id OR q.merged_into_id = r.id) AND d.state <> '' AND d.erased_at IS NULL))
+"""
+
+
+def _known_in(origin_id: int, roots: Sequence[int], *, lacking_nothing: bool = False) -> set[int]:
+    """Which of these have a record in the origin, themselves or by a row merged into them.
+
+    `lacking_nothing`: only those whose record lacks nothing, as far as we know it, or who have several.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT DISTINCT coalesce(p.merged_into_id, p.id) FROM loyalty_persona p
-               JOIN loyalty_source s ON s.persona_id = p.id JOIN integrations_customer c ON c.id = s.customer_id
-               WHERE (p.id = ANY(%(roots)s) OR p.merged_into_id = ANY(%(roots)s)) AND c.origin_id = %(origin)s
-                 AND c.erased_at IS NULL""",
+            f"""SELECT r.id FROM loyalty_persona r JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
+                JOIN loyalty_source s ON s.persona_id = p.id JOIN integrations_customer c ON c.id = s.customer_id
+                WHERE r.id = ANY(%(roots)s) AND c.origin_id = %(origin)s AND c.erased_at IS NULL
+                GROUP BY r.id {f"HAVING count(*) > 1 OR bool_and(true {_WHOLE})" if lacking_nothing else ""}""",
             {"roots": list(roots), "origin": origin_id},
         )
         return {row[0] for row in cursor.fetchall()}
@@ -88,7 +103,7 @@ def wanted(*, write_id: int, now: datetime) -> services.Wanted:
     records = _records(root)
     here = [c for c in records if c.origin_id == write.origin_id]
     if here:
-        return services.Wanted(found=here[0].external_id)
+        return services.Wanted(found=here[0].external_id, payload=_to_add(write, root, records, here))
     if write.key != key_of(root.contact_id) and _written(write, root):
         return services.Wanted(unneeded=MERGED)
     if not root.phone and not root.email:
@@ -97,6 +112,16 @@ def wanted(*, write_id: int, now: datetime) -> services.Wanted:
     if held := _outside(write, place):
         return services.Wanted(held=held)
     return services.Wanted(payload=_payload(root, place))
+
+
+def _to_add(
+    write: OutboundWrite, root: Persona, records: Sequence[Customer], here: Sequence[Customer]
+) -> dict[str, Any] | None:
+    """What may be added to his record there: nothing where he has several, for one may have what another lacks."""
+    place = _place(records)
+    if len(here) > 1 or _outside(write, place):
+        return None
+    return _payload(root, place)
 
 
 def _root(write: OutboundWrite) -> Persona | None:

@@ -1,4 +1,4 @@
-"""A card's section "Written to <POS>": who was created there, who waits and why, what failed; retry and give up."""
+"""A card's section "Written to <POS>": who was created or completed, who waits and why, what failed; retry, give up."""
 
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,7 @@ def section(standing: Standing, *, now: datetime) -> dict[str, Any] | None:
         "on": on,
         "since": day(datetime.fromisoformat(since)) if on and since else "",
         "group": chosen.get("pricing_group"),
+        "completes": any(writer.completes for writer in standing.card.writers),
         "figures": [(label, counts[state]) for state, label in TOLD if counts.get(state)],
         "closed": writes.closed if counts[WriteState.WAITING] else "",
         "reasons": [] if writes.closed else writes.reasons,
@@ -90,5 +91,5 @@ def act(request: HttpRequest, slug: str, verb: str) -> HttpResponse:
     elif verb == "retry":
         messages.success(request, f"{shoppers} will be tried again.")
     else:
-        messages.success(request, f"{shoppers} will not be created in {standing.card.title}.")
+        messages.success(request, f"{shoppers} will not be written to {standing.card.title}.")
     return redirect(reverse("admin:card", args=[slug]) + "#writes")

@@ -46,7 +46,7 @@ _AREAS = {
     "payments": ("payments", "Payments: Read"),
     "inventory": ("items and stock", "Inventory: Read"),
     "employees": ("employees", "Employees: Read"),
-    "write": ("customers that we create", "Customers: Write"),
+    "write": ("customers that we create or complete", "Customers: Write"),
 }
 
 
@@ -121,7 +121,7 @@ def connect(client: Client) -> Verified:
     if not _writes(client, identity):
         notes.append(
             "The API token may not write customers: the box “Customers: Write” is not ticked. Everything is read "
-            "without it; shoppers who sign up here are not created in Clover."
+            "without it; shoppers who sign up here are neither created nor completed in Clover."
         )
     return Verified(identity=identity, title=f"Clover {location.name}", locations=(location,), notes=tuple(notes))
 
@@ -220,7 +220,7 @@ CARD = Card(
             "saved each hour, and one each time the names on orders are read again, counted on the card. Sales that "
             "come in meanwhile have no payment method; those that have one keep it. Amounts are not affected.",
         ),
-        settings.sync_personas("Clover", groups=False),
+        settings.sync_personas("Clover", groups=False, completes=True),
         settings.sync_market("Clover"),
         settings.sms_after("Clover"),
         settings.enrol_after("Clover"),

@@ -1,7 +1,8 @@
-"""Shoppers who signed up with us, in Clover: found, or created. Never twice; who is found is left as he is.
+"""Shoppers who signed up with us, in Clover: found and completed, or created. Never twice, and nothing is ever wiped.
 
 Clover knows no duplicates (reference 3.4): the same phone may be created again and again, so who creates looks first.
-It keeps no id of ours, so what an earlier try made is known by what that try wrote, and by when.
+It keeps no id of ours, so what an earlier try made is known by what that try wrote, and by when. An update is partial,
+but an empty value clears its field: what is empty here is never sent, and what stands there is never sent again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..kit.errors import BadRow, NotFound, Rejected, UnexpectedAnswer
+from ..kit.errors import BadCredentials, BadRow, NotFound, Rejected, UnexpectedAnswer
 from ..kit.pages import rows_in
 from ..kit.phones import e164
 from ..kit.phones import email as email_of
@@ -44,6 +45,7 @@ def phone_forms(phone: str) -> list[str]:
 
 class PushCustomer(Writer):
     name, title = "customer", "Customers created in Clover"
+    completes = True
 
     @staticmethod
     def find(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
@@ -93,16 +95,111 @@ class PushCustomer(Writer):
 
     @staticmethod
     def read(client: "Client", external_id: str, context: WriteContext) -> CustomerRecord | None:
-        path = f"{_path(context)}/{quote(external_id, safe='')}"
         try:
-            row = client.get_json(path, [("expand", WHOLE)], service="customers")
+            row = _whole(client, external_id, context)
         except NotFound:
             return None
         return _record(row, context)
 
+    @staticmethod
+    def complete(
+        client: "Client", external_id: str, payload: Mapping[str, Any], context: WriteContext
+    ) -> CustomerRecord | None:
+        """A name where both are blank, a further phone or e-mail, an address where there is none, the birth date.
+
+        Contacts have paths of their own, for nested lists of an update are ignored (reference 3.4, 3.5). One part that
+        is refused keeps no other from being added.
+        """
+        there = _whole(client, external_id, context)
+        path, refused, added = _path_of(external_id, context), [], False
+        for part, body in _lacking(client, there, payload, context):
+            try:
+                client.post_json(path + part, body, service="write")
+                added = True
+            except Rejected as refusal:
+                refused.append(refusal.said.rstrip(".") or "something in the name or the contact data")
+            except BadCredentials as error:  # reading it was allowed just now: it is the permission to write
+                raise BadRow(error.message) from None
+        if refused:
+            raise BadRow(f"Clover does not take what this customer lacks there: {'; '.join(dict.fromkeys(refused))}.")
+        if not added and context.asked_at is None:
+            return None
+        return _record(_whole(client, external_id, context) if added else there, context)
+
 
 def _path(context: WriteContext) -> str:
     return BASE.format(identity=quote(context.identity, safe="")) + "/customers"
+
+
+def _path_of(external_id: str, context: WriteContext) -> str:
+    return f"{_path(context)}/{quote(external_id, safe='')}"
+
+
+def _whole(client: "Client", external_id: str, context: WriteContext) -> dict[str, Any]:
+    row = client.get_json(_path_of(external_id, context), [("expand", WHOLE)], service="customers")
+    if type(row) is not dict or _id(row) != external_id:
+        raise UnexpectedAnswer("Clover answered with another customer than the one that was asked for.")
+    return row
+
+
+def _lacking(
+    client: "Client", there: dict[str, Any], payload: Mapping[str, Any], context: WriteContext
+) -> list[tuple[str, dict[str, Any]]]:
+    """What a customer does not have, as (the path below his, the body), in the order in which it is added.
+
+    A list that was not expanded is not known to be empty: nothing is added to it.
+    """
+    wanted = _body(payload)
+    found: list[tuple[str, dict[str, Any]]] = []
+    try:
+        names: dict[str, Any] = {name: wanted[name] for name in ("firstName", "lastName") if name in wanted}
+        if names and not text(there.get("firstName")) and not text(there.get("lastName")):
+            found.append(("", names))
+        if _expanded(there, "phoneNumbers") and _may_add_phone(client, there, payload, context):
+            found.append(("/phone_numbers", wanted["phoneNumbers"][0]))
+        if _expanded(there, "emailAddresses") and _may_add_mail(client, there, payload, context):
+            found.append(("/email_addresses", wanted["emailAddresses"][0]))
+        if "addresses" in wanted and _expanded(there, "addresses") and not elements(there["addresses"], "addresses"):
+            found.append(("/addresses", wanted["addresses"][0]))
+    except BadRow as bad:
+        raise UnexpectedAnswer("Clover answered with a customer we cannot read.", detail=bad.reason) from None
+    about = there.get("metadata")
+    if "metadata" in wanted and (
+        about is None
+        # a day without its year stands there too
+        or (type(about) is dict and all(about.get(name) is None for name in ("dobYear", "dobMonth", "dobDay")))
+    ):
+        found.append(("/metadata", wanted["metadata"]))
+    return found
+
+
+def _expanded(row: dict[str, Any], name: str) -> bool:
+    raw = row.get(name)
+    return type(raw) is list or (type(raw) is dict and type(raw.get("elements")) is list)
+
+
+def _may_add_phone(client: "Client", there: dict[str, Any], payload: Mapping[str, Any], context: WriteContext) -> bool:
+    """A number that several people bear tells nobody apart; one that another customer there bears would make one
+    person of two."""
+    phone = str(payload.get("phone") or "").strip()
+    if not phone or shared(payload, "phone") or _has_phone(there, phone, context.region):
+        return False
+    return not any(
+        _id(row) != _id(there) and _has_phone(row, phone, context.region)
+        for form in phone_forms(phone)
+        for row in _bearing(client, context, "phoneNumber", form)
+    )
+
+
+def _may_add_mail(client: "Client", there: dict[str, Any], payload: Mapping[str, Any], context: WriteContext) -> bool:
+    mail = str(payload.get("email") or "").strip()
+    if not mail or shared(payload, "email") or _has_mail(there, mail):
+        return False
+    return not any(
+        _id(row) != _id(there) and _has_mail(row, mail)
+        for form in dict.fromkeys((mail, mail.lower()))
+        for row in _bearing(client, context, "emailAddress", form)
+    )
 
 
 def _bearing(client: "Client", context: WriteContext, field: str, value: str) -> Iterator[dict[str, Any]]:

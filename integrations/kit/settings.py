@@ -200,8 +200,14 @@ def skip_payment(vendor: str) -> Flag:
     )
 
 
-def sync_personas(vendor: str, *, groups: bool = True) -> Flag:
-    """`groups`: the POS has pricing groups."""
+def sync_personas(vendor: str, *, groups: bool = True, completes: bool = False) -> Flag:
+    """`groups`: the POS has pricing groups. `completes`: who is found there gets what he lacks (`Writer.complete`)."""
+    found = (
+        "Who is found there gets what he lacks, once: a name where there is none, a further phone or e-mail, the birth "
+        "date, an address. Nothing that stands there is replaced or removed."
+        if completes
+        else "Who is found there is left as he is."
+    )
     return Flag(
         "sync_personas",
         label="Sync Personas",
@@ -210,7 +216,7 @@ def sync_personas(vendor: str, *, groups: bool = True) -> Flag:
         effect="Off: new customers still arrive, later edits of their name, phone, e-mail, birth date and address do "
         "not, and nothing is created in the POS; merged, blocked and do-not-contact marks flow always. On: edits made "
         "from then on flow in, those made before do not, and each new member without a match by phone or e-mail is "
-        f"created in {vendor} once.",
+        f"created in {vendor} once. {found}",
         warning=f"{vendor} stays the source of truth: change names, phones and e-mails there.",
         interplay="“Force a Pricing Group ID” and “Sync to relevant market” depend on it."
         if groups

@@ -29,7 +29,7 @@ class WriteContext:
 
 
 class Writer:
-    """Base of all writers. Subclass, declare, write `find` and `create`; the other two where the vendor allows.
+    """Base of all writers. Subclass, declare, write `find` and `create`; the others where the vendor allows.
 
     `payload` of a customer: first_name, last_name, phone (E.164), email, birth_date (ISO), street, city, state,
     postal_code, country, do_not_contact, what the shopper consented to (sms, email_consent: true or false), and
@@ -40,6 +40,7 @@ class Writer:
     title: ClassVar[str]
     setting: ClassVar[str] = "sync_personas"  # the card's switch that must be on; "" is always
     after: ClassVar[tuple[str, ...]] = ("customers",)  # streams that must have been read once: who is there is known
+    completes: ClassVar[bool] = False  # `complete` is written: who is found gets what he lacks there
 
     @staticmethod
     def find(client: "Client", payload: Mapping[str, Any], context: WriteContext) -> str:
@@ -61,6 +62,18 @@ class Writer:
     def read(client: "Client", external_id: str, context: WriteContext) -> CustomerRecord | None:
         """One record as the vendor has it; None where the next sync is left to bring it."""
         return None
+
+    @staticmethod
+    def complete(
+        client: "Client", external_id: str, payload: Mapping[str, Any], context: WriteContext
+    ) -> CustomerRecord | None:
+        """Add what a record that was found lacks, and give it back as it stands then; None: nothing was missing.
+
+        What stands there is never replaced, nothing empty is sent and nothing removed. Repeatable: it reads first, and
+        with `asked_at` (an earlier try may have added something) it gives the record back in any case. `NotFound`: the
+        record is gone. `BadRow`: the vendor does not take it; the reason is for the merchant.
+        """
+        raise NotImplementedError
 
 
 def same_name(first: Any, last: Any, their_first: Any, their_last: Any) -> bool:

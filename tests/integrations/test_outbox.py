@@ -450,10 +450,10 @@ def test_sync_to_market_acts_on_sign_ups(on):
 def test_two_cards_of_one_company_are_one_origin_and_create_once(on):
     sign_up(on.account, 1)
     origin = on.credential.origin_id
-    assert services.creating(account_id=on.account.pk, now=timezone.now()) == [origin]
+    assert list(services.creating(account_id=on.account.pk, now=timezone.now())) == [origin]
     deliver_due()
     services.disconnect(credential=on.credential)
-    assert services.creating(account_id=on.account.pk, now=timezone.now()) == []
+    assert list(services.creating(account_id=on.account.pk, now=timezone.now())) == []
     on.connect()
     assert on.credential.origin_id == origin
     sign_up(on.account, 1, ground="staff")

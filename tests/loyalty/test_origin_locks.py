@@ -6,20 +6,22 @@ The control is the same verb without that lock. Then what the page brings is see
 import ast
 import re
 import threading
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.test import RequestFactory
 
 from aiqsync.accounts.tenancy import acting_in
 from aiqsync.pages import persona_people
-from integrations import landing, services, suppression
+from integrations import card_settings, landing, registry, services, suppression
+from integrations.kit import settings as kit
 from integrations.kit.records import ContactRecord, CustomerRecord, SaleRecord
-from integrations.models import Connection, SettingChange
+from integrations.models import Connection, Credential, OutsideMarket, SettingChange
 from integrations.sink import Batch, sink
 from integrations.uploads import intake
 from integrations.uploads import services as uploads
@@ -352,6 +354,7 @@ def test_right_when_it_waits_for_the_page_and_lost_when_it_does_not(verb):
 
 # Held for other reasons, each with its test.
 ELSEWHERE = {
+    "integrations.card_settings.save_all": "test_origin_locks.py::test_two_forms_wait_for_each_other_in_order",
     "integrations.arrivals.arrive": "test_matching.py::test_a_sale_and_its_customer_land_at_the_same_moment",
     "integrations.arrivals.in_one_go": "test_switches_race.py::test_two_pages_that_each_bring_a_new_member",
     "integrations.outbox._created": "test_outbound.py::test_removed_while_what_came_of_a_create_is_saved",
@@ -487,6 +490,68 @@ def test_the_poss_points_and_erasing_wait_for_the_page(verb, cut):
     second = overlap(lambda: landing.lock_origin(house.origin.pk), act, cut=cut)
     assert not isinstance(second.answer(), Exception), second.answer()
     assert second.waited == (cut is None)
+
+
+@pytest.mark.parametrize("in_order", [True, False], ids=["in order", "control: each where it comes to it"])
+def test_two_forms_wait_for_each_other_in_order(monkeypatch, in_order):
+    """Each: a market, with “Sync to relevant market”, and mirroring off. The one's source is the account's last."""
+    account = make_account()
+    forms = []
+    for slug in ("one", "two"):
+        declared = (kit.market(slug), kit.sync_market(slug), kit.mirror(slug))
+        monkeypatch.setitem(
+            registry.CARDS, slug, replace(registry.get("cova"), slug=slug, title=slug, settings=declared)
+        )
+        origin = make_origin(account, slug)
+        link = Connection.unscoped.create(
+            account=account, card=slug, settings={"mirror_points": True, "sync_to_market": True}
+        )
+        credential = Credential.unscoped.create(
+            account=account, connection=link, origin=origin, state="connected",
+            settings={"relevant_market": ["CA-AB"]},
+        )  # fmt: skip
+        OutsideMarket.unscoped.create(account=account, origin=origin, external_id="c")  # so the list is read again
+        forms.append((link, credential))
+    if not in_order:
+        monkeypatch.setattr(card_settings, "_hold_sources", lambda *_: False)
+    real, both, met = card_settings.save_settings, threading.Barrier(2, timeout=2), []
+
+    def its_own_source_is_held(**given):
+        try:
+            both.wait()
+            met.append(True)
+        except threading.BrokenBarrierError:
+            pass  # the other is not here: it waits for us
+        return real(**given)
+
+    monkeypatch.setattr(card_settings, "save_settings", its_own_source_is_held)
+
+    def save(link, credential):
+        with acting_in(account.pk):
+            return services.save_all(
+                connection=link, given={"sync_to_market": True, "mirror_points": False}, now=NOON,
+                of_credentials={credential.pk: {"relevant_market": ["CA-BC"]}},
+            )  # fmt: skip
+
+    saving = [Acting(lambda form=form: save(*form)) for form in forms]
+    answers = [one.answer() for one in saving]
+    in_a_circle = [one for one in answers if isinstance(one, OperationalError)]
+    assert bool(in_a_circle) is bool(met) is (not in_order), answers
+    if in_order:
+        assert [set(one.changed) for one in answers] == [
+            {"mirror_points", f"relevant_market-{credential.pk}"} for _, credential in forms
+        ]
+
+
+def test_a_form_that_needs_no_source_waits_for_none():
+    house = House()
+    link = Connection.unscoped.create(account=house.account, card="cova")
+
+    def save():
+        with acting_in(house.account.pk):
+            services.save_all(connection=link, given={"skip_payment_method": True}, of_credentials={}, now=NOON)
+
+    assert not overlap(lambda: landing.lock_origin(house.origin.pk), save).waited
 
 
 CALL = re.compile(r"\block_origins?\(")

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.db import OperationalError, transaction
 
 from integrations import landing, services
 from integrations.kit.records import SaleRecord
@@ -182,6 +183,60 @@ def test_stopped_in_the_very_moment_it_ends(shop):
     assert stop.answer() is False
     change.refresh_from_db()
     assert change.state == "applied"
+
+
+@pytest.mark.parametrize("first", ["change", "job"], ids=["the change's row first", "control: the job's row first"])
+def test_stopped_in_the_very_moment_it_is_given_up(shop, monkeypatch, first):
+    """The stop has written the change's row and comes to the job's when the job ends."""
+    change = shop.counted("enrol_after", shop.date(-30))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    real, ends = type(sink()).stop, []
+
+    def give_up(work, change):
+        raise jobs.GiveUp("Nothing is left to do.")
+
+    def job_first(job, token, state, message):
+        with transaction.atomic():
+            Job.unscoped.filter(pk=job.pk, token=token, state="running").update(state=state, message=message, token="")
+            jobs.FAILED["switch"](job, message)
+
+    def stop(it, **given):
+        ends.append(Acting(lambda: jobs.run_slice(job.pk)).settle())
+        assert ends[0].waited, "it has come to the change's row"
+        real(it, **given)
+
+    monkeypatch.setattr(switches.SWITCHES["enrol_after"], "apply", give_up, raising=False)
+    monkeypatch.setattr(type(sink()), "stop", stop)
+    if first == "job":
+        monkeypatch.setattr(jobs, "_end", job_first)
+    try:
+        stopped = services.halt(change=change, now=shop.now)
+    except OperationalError as error:
+        stopped = error
+    answers = [stopped, ends[0].answer()]
+    in_a_circle = [one for one in answers if isinstance(one, OperationalError)]
+    assert bool(in_a_circle) is (first == "job"), answers
+    if first == "change":
+        change.refresh_from_db(), job.refresh_from_db()
+        assert (answers, change.state, job.state) == ([True, False], "stopped", "stopped")
+        services.go_on(change=change, now=shop.now)
+        job.refresh_from_db()
+        assert job.state == "queued"
+
+
+def test_given_up_it_says_so(shop, monkeypatch):
+    change = shop.counted("enrol_after", shop.date(-30))
+    services.confirm(change=change, user=shop.user, now=shop.now)
+
+    def give_up(work, change):
+        raise jobs.GiveUp("Nothing is left to do.")
+
+    monkeypatch.setattr(switches.SWITCHES["enrol_after"], "apply", give_up, raising=False)
+    shop.work("switch:")
+    change.refresh_from_db()
+    job = Job.unscoped.get(kind=f"switch:{change.pk}")
+    assert (change.state, change.message, job.state) == ("failed", "Nothing is left to do.", "failed")
 
 
 def test_dismissed_beside_the_counting(shop, monkeypatch):

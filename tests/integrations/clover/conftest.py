@@ -4,9 +4,12 @@ import pytest
 
 from integrations import clients
 from integrations.clover import names
+from integrations.kit import client as http
 from integrations.sandbox.server import start
 from tests.factories import make_account
 from tests.integrations.conftest import Shop
+
+from ..writing import turn_on
 
 SMALL = {"customers": 150, "sales": 400, "seed": 7, "days": 40, "rate": 0}
 
@@ -31,3 +34,13 @@ def clover(running_clover, settings, db):
     shop.control("seed", **SMALL)
     shop.since = max((call["seq"] for call in shop.calls()), default=0)
     return shop
+
+
+@pytest.fixture
+def on(clover, monkeypatch):
+    """Connected, read once, and creating; we wait for an answer half a second, not 25."""
+    monkeypatch.setattr(http, "TIMEOUTS_S", (2, 0.5))
+    clover.connect()
+    clover.sync("locations", "customers")
+    turn_on(clover)
+    return clover

@@ -13,20 +13,10 @@ from integrations.models import Credential, Customer
 from loyalty.models import Identifier, Persona, Source
 from tests.integrations.sandbox.clover_client import Client as Raw
 
-from ..writing import deliver_due, due_now, sign_up, the_write, turn_on
+from ..writing import deliver_due, due_now, sign_up, the_write
 
 pytestmark = pytest.mark.django_db
 PHONE = "3035557001"
-
-
-@pytest.fixture
-def on(clover, monkeypatch):
-    """Connected, read once, and creating; we wait for an answer half a second, not 25."""
-    monkeypatch.setattr(http, "TIMEOUTS_S", (2, 0.5))
-    clover.connect()
-    clover.sync("locations", "customers")
-    turn_on(clover)
-    return clover
 
 
 def create(shop):

@@ -263,7 +263,7 @@ class TestBesideAPos:
         """They did not sign up with us: only who does is put there."""
         link = Connection.unscoped.create(account=account, card="cova", settings={"sync_personas": True})
         Credential.unscoped.create(account=account, connection=link, origin=cova, state="connected")
-        assert outbox.creating(account_id=account.pk, now=timezone.now()) == [cova.pk]
+        assert list(outbox.creating(account_id=account.pk, now=timezone.now())) == [cova.pk]
         upload = taken(account, owner)
         assert upload.applied["enrolled"] == 3 and not OutboundWrite.unscoped.exists()
         sign_up(account, 1)
