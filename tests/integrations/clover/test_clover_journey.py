@@ -26,7 +26,11 @@ def member(clover):
     persona = Persona.unscoped.get(phone=f"+1{PHONE}")
     with acting_in(clover.account.pk):
         personas.enrol_many(
-            account_id=clover.account.pk, persona_ids=[persona.pk], ground="queue", from_date=now.date(), now=now
+            account_id=clover.account.pk,
+            persona_ids=[persona.pk],
+            ground="queue",
+            now=now,
+            from_date=now.date() - timedelta(days=1),  # it may still be yesterday in the account's zone
         )
     ledger.adjust(account_id=clover.account.pk, persona_id=persona.pk, points=500, key="start", now=now)
     return clover, persona
