@@ -182,6 +182,8 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("EMAIL_FROM", default="aiqsync <aler
 # Sync jobs. Times by docs/decisions: a slice of a sync is at most 20 s, a lease 30 s, the watchdog waits 130 s.
 SYNC_SLICE_S = env.int("SYNC_SLICE_S", default=20)
 SYNC_LEASE_S = env.int("SYNC_LEASE_S", default=30)
+# Seconds before a POS that fails is asked again: after the first failure, the second, and so on.
+SYNC_BACK_OFF_S = env.list("SYNC_BACK_OFF_S", cast=int, default=[30, 60, 120, 300, 600, 1800])
 # A create whose answer was lost is looked for when the vendor has certainly ended it, and only then asked for again.
 WRITE_GRACE_S = env.int("WRITE_GRACE_S", default=120)
 WATCHDOG_LIMIT_S = env.int("WATCHDOG_LIMIT_S", default=130)

@@ -41,7 +41,7 @@ from .models import (
     StreamState,
     WriteState,
 )
-from .pulling import BACK_OFF_S, OWN_FAULT_BACK_OFF_S, RENEW_S, kind_of
+from .pulling import OWN_FAULT_BACK_OFF_S, RENEW_S, back_off_s, kind_of
 from .refusals import Refused
 from .sink import sink
 
@@ -335,7 +335,7 @@ class Batch:
             self._give_back(write, WriteState.FAILED, message=bad.reason, asked_at=None, payload={}, external_id="")
         except BadCredentials as error:
             # What it means for the credential the next pull finds out; here nothing was tried.
-            self._wait(write, BACK_OFF_S[2], error.message)
+            self._wait(write, back_off_s(2), error.message)
             raise _Failed(error) from error
         except VendorError as error:
             self._try_again(write, error)
@@ -502,7 +502,7 @@ class Batch:
         message = error.message if error else "An error on our side; it has been logged."
         put_off = error.after_s if isinstance(error, TryLater) else None
         tries = write.attempts + (put_off is None)
-        wait = put_off if put_off is not None else BACK_OFF_S[min(tries - 1, len(BACK_OFF_S) - 1)]
+        wait = put_off if put_off is not None else back_off_s(tries - 1)
         if error is None:
             wait = OWN_FAULT_BACK_OFF_S
         if tries >= MAX_TRIES:
@@ -516,7 +516,7 @@ class Batch:
     def _back_off(self, error: VendorError) -> None:
         wait = error.after_s if isinstance(error, TryLater) else None
         if wait is None:
-            wait = BACK_OFF_S[min(self.credential.writes_failed, len(BACK_OFF_S) - 1)]
+            wait = back_off_s(self.credential.writes_failed)
         _rest(self.credential, max(wait, 1), error.message, failed=True)
 
 

@@ -52,7 +52,6 @@ RENEW_S = 5
 # gathered and landed with the cursor of the last: that is right for all of them, and a kill repeats a second's work.
 ROWS_TOGETHER = 500
 SECONDS_TOGETHER = 1.0
-BACK_OFF_S = (30, 60, 120, 300, 600, 1800)
 OWN_FAULT_BACK_OFF_S = 900
 WITHOUT_PERMISSION_S = 3600
 
@@ -383,11 +382,11 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
             _pause(run, token, error)
     except TryLater as error:
         failures = run.stream.failures
-        wait = error.after_s or BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
+        wait = error.after_s or back_off_s(failures)
         _fail(run, token, error.kind, error.message, wait, now, error.detail)
     except (UnexpectedAnswer, VendorError) as error:
         # Mostly a web page during the vendor's maintenance: tried again as soon as any other fault.
-        wait = BACK_OFF_S[min(run.stream.failures, len(BACK_OFF_S) - 1)]
+        wait = back_off_s(run.stream.failures)
         _fail(run, token, error.kind, error.message, wait, now, error.detail)
     except (DatabaseError, psycopg.Error):
         raise  # our own database: the lease ends and the run is taken over
@@ -404,6 +403,12 @@ def run_slice(run_id: int, *, slice_s: float | None = None, report: Callable[[Sy
             kind_of(error),
         )
     return False
+
+
+def back_off_s(failures: int) -> int:
+    """Seconds to wait after so many failures before this one (0: it was the first in a row)."""
+    steps = settings.SYNC_BACK_OFF_S
+    return steps[min(failures, len(steps) - 1)]
 
 
 def kind_of(error: Exception) -> str:

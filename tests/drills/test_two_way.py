@@ -164,7 +164,7 @@ def test_five_hundred_sign_up_while_workers_are_killed(spawn, settings, capsys):
         make_till_customers(sandbox.url, range(MATCHED))
         before = len(customers(sandbox.url))
         env = {"COVA_BASE_URL": sandbox.url, "COVA_RATE": "0", "Q_WORKERS": "2", "SYNC_LEASE_S": "6",
-               "SYNC_SLICE_S": "4", "WRITE_GRACE_S": "8"}  # fmt: skip
+               "SYNC_SLICE_S": "4", "WRITE_GRACE_S": "8", "SYNC_BACK_OFF_S": "1,1,2"}  # fmt: skip
         time.sleep(1)
         spawn("dispatch", **env)
         worker = psutil.Process(spawn("worker", "--name", "two-way", "--limit", "15", "--grace", "2", **env).pid)
