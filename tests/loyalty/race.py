@@ -100,6 +100,17 @@ def at_once(calls: list[Callable[[], object]], *, schema: str = "public") -> lis
     return answers
 
 
+def waiting(cursor) -> int:
+    """How many sessions of this database wait for a lock. Other workers' databases are in the same cluster."""
+    # A wait for a row names no database, but who waits for one holds its table.
+    cursor.execute(
+        """SELECT count(*) FROM pg_locks w WHERE NOT w.granted AND EXISTS (
+               SELECT FROM pg_locks o JOIN pg_database d ON d.oid = o.database
+               WHERE o.pid = w.pid AND d.datname = current_database())"""
+    )
+    return cursor.fetchone()[0]
+
+
 class Cut:
     """For a connection's statements: those that lock rows of a table, without the lock. `times`: how often.
 

@@ -17,7 +17,7 @@ from loyalty.models import ConsentState, Persona, Redemption, Wallet
 from tests.factories import make_account, make_persona
 from tests.records import NOON, customer
 
-from .race import at_once, unlocked_functions
+from .race import at_once, unlocked_functions, waiting
 from .removed import DAY, EMAIL, PHONE, Somebody, everywhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,8 +43,7 @@ def met(first, late, schema="public", *, waits=True):
             held.set()
             with connection.cursor() as cursor:
                 for _ in range(1000):
-                    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                    if cursor.fetchone()[0] or through.is_set():
+                    if waiting(cursor) or through.is_set():
                         break
                     time.sleep(0.01)
                 else:

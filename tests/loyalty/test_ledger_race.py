@@ -20,7 +20,7 @@ from loyalty.models import CouponCode, Merge, Redemption, Wallet
 
 from ..factories import make_account, make_discount, make_persona
 from .ledger_sales import make_sales, target
-from .race import at_once, functions_without, unlocked_functions, wrong
+from .race import at_once, functions_without, unlocked_functions, waiting, wrong
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -259,8 +259,7 @@ def _waiting(act, meanwhile, schema: str):
             held.set()
             with connection.cursor() as cursor:  # until the other one waits for us
                 for _ in range(500):
-                    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                    if cursor.fetchone()[0]:
+                    if waiting(cursor):
                         break
                     time.sleep(0.01)
                 else:

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from loyalty import ledger, reconcile
 from loyalty.models import Entry, Redemption
-from tests.loyalty.race import at_once, functions_without, unlocked_functions
+from tests.loyalty.race import at_once, functions_without, unlocked_functions, waiting
 from tests.loyalty.test_release import HOUR, Shop, sold
 from tests.records import NOON, land_sales
 
@@ -80,8 +80,7 @@ def while_waiting(act, meanwhile, schema: str) -> list[object]:
             held.set()
             with connection.cursor() as cursor:
                 for _ in range(1000):
-                    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                    if cursor.fetchone()[0] or over.is_set():
+                    if waiting(cursor) or over.is_set():
                         return done
                     time.sleep(0.01)
         raise AssertionError("nobody waited, nobody was ready")
