@@ -516,7 +516,8 @@ def test_lists_reach_back_90_days_and_say_nothing(client):
         assert times and min(times) >= near
         # the range is cut to its newest 90 days
         wide = client.all(path, f"filter=createdTime>={now - 200 * DAY_MS}", f"filter=createdTime<={now}")
-        assert [row["createdTime"] for row in wide] == times
+        # Or those after a minute that turned between the two calls: its oldest then left the window.
+        assert [row["createdTime"] for row in wide] in (times, [row["createdTime"] for row in client.all(path)])
     past = (f"filter=createdTime>={now - 170 * DAY_MS}", f"filter=createdTime<={now - 60 * DAY_MS}")
     for path in ("/payments", "/refunds"):
         times = [row["createdTime"] for row in client.all(path, *past)]
