@@ -25,6 +25,8 @@ from .models import NumberDecision, Persona
 TRIES = 5
 LOCK = "FOR NO KEY UPDATE"  # of the personas: a merge waits for it, a redemption that refers to them need not
 Known = tuple[str, str]  # kind ("phone", "email") and value
+# What a call that was about somebody is answered when it is repeated after he was removed: as for a stranger.
+_UNKNOWN = '{"errors":[{"message":"Contact not found"}],"code":404,"success":false}'
 
 
 class CannotErase(Exception):
@@ -172,7 +174,10 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
         _pass_on_shared(cursor, account_id, rows)
         _forget_in_audit(cursor, account_id, rows, [str(one) for _, one in people.values()], own, names)
         for statement in _TAKEN_OUT:
-            cursor.execute(statement, {"account": account_id, "rows": rows, "now": now, **_by_kind(own)})
+            cursor.execute(statement, {
+                "account": account_id, "rows": rows, "now": now, "names": sorted(names), "unknown": _UNKNOWN,
+                **_by_kind(own),
+            })  # fmt: skip
         closed = ledger.erase(
             account_id=account_id, root_id=rows[0], persona_ids=rows, user_id=user.pk if user else None, now=now
         )
@@ -186,7 +191,16 @@ def _erase(account_id: int, persona_id: int, user: User | None, now: datetime) -
 
 # One statement a table, in no other order than that rows which refer come before those referred to. The persona's own
 # row is last: `erased_at` on every row of the group, so that an old contact ID is answered as well.
+_TOLD_OF = """EXISTS (SELECT FROM (
+    SELECT unnest(%(phone)s::text[] || %(email)s::text[] || %(names)s::text[]) AS word
+    UNION ALL SELECT c.contact_id::text FROM loyalty_persona c WHERE c.id = ANY(%(rows)s)) told
+    WHERE position(told.word IN {0}) > 0)"""
 _TAKEN_OUT = (
+    # Its key stays used: whoever repeats the call is told what everybody is, and does not make the person anew.
+    f"""UPDATE loyalty_idempotentcall SET status = 404, body = %(unknown)s
+        WHERE account_id = %(account)s AND {_TOLD_OF.format("body")}""",
+    f"""DELETE FROM loyalty_unmatchedcall
+        WHERE account_id = %(account)s AND {_TOLD_OF.format("(path || body || reason)")}""",
     "DELETE FROM loyalty_sourcemove m USING loyalty_source s WHERE s.id = m.source_id AND s.persona_id = ANY(%(rows)s)",
     """UPDATE loyalty_sourcemove SET value = '' WHERE account_id = %(account)s
        AND (from_persona_id = ANY(%(rows)s) OR to_persona_id = ANY(%(rows)s))""",

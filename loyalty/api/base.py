@@ -1,15 +1,22 @@
 """The view all calls share: JSON in, JSON out, one envelope, one way to refuse."""
 
 import re
+from collections.abc import Collection
 from decimal import Decimal
 
 from django.urls import URLPattern, path
+from django.utils import timezone
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from loyalty import unmatched
+
+from . import once
 from .authentication import Caller
-from .envelope import Refused
+from .envelope import Unreadable
 from .throttling import KeyThrottle
 
 LONGEST_SEGMENT = 500
@@ -28,9 +35,13 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class TillView(APIView):
-    """`scopes` names the scope a method needs; a method that is not named needs `read`."""
+    """`scopes` names the scope a method needs; a method that is not named needs `read`.
+
+    `reads` names the methods that change nothing besides GET: they know no `Idempotency-Key`.
+    """
 
     scopes: dict[str, str] = {}
+    reads: Collection[str] = ()
     content_negotiation_class = AlwaysJSON
     throttle_classes = (KeyThrottle,)
     metadata_class = None  # OPTIONS is a 405 like any method we do not have
@@ -39,7 +50,21 @@ class TillView(APIView):
         super().initial(request, *args, **kwargs)
         for name, value in kwargs.items():
             if value and (len(value) > LONGEST_SEGMENT or CONTROL.search(value)):
-                raise Refused(f"{name}: too long, or with characters that cannot be there.")
+                raise Unreadable(f"{name}: too long, or with characters that cannot be there.")
+        if request.method in ("GET", "HEAD"):
+            return
+        request._request.body  # noqa: B018  whole, before the parser takes the stream: it is compared and kept
+        act = getattr(self, request.method.lower(), None)
+        if act and request.method not in self.reads and (key := once.key_of(request)) is not None:
+            # The framework looks the handler up after this.
+            setattr(self, request.method.lower(), once.once(self, act, key))
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """An envelope; a call that is not what the documentation says is kept for whoever looks into it."""
+        response = super().handle_exception(exc)
+        if isinstance(exc, Unreadable | MethodNotAllowed) and isinstance(self.request.auth, Caller):
+            keep_unmatched(self.request, self.caller, response)
+        return response
 
     @property
     def caller(self) -> Caller:
@@ -48,6 +73,18 @@ class TillView(APIView):
     def told(self, balance: Decimal) -> Decimal | int:
         """A balance as an answer may tell it: 0 where the programme hides points, as the vendor does."""
         return 0 if self.caller.points_hidden else balance
+
+
+def keep_unmatched(request: Request, caller: Caller, response: Response) -> None:
+    """Write a call down that matched nothing, or could not be read."""
+    try:
+        body = request._request.body
+    except Exception:  # the caller broke off, or sent too much: its address and the sentence are what there is
+        body = b""
+    unmatched.keep(
+        account_id=caller.account_id, key_id=caller.key_id, method=request.method or "", path=request.get_full_path(),
+        status=response.status_code, reason=response.data["errors"][0]["message"], body=body, now=timezone.now(),
+    )  # fmt: skip
 
 
 def route(pattern: str, view: type[APIView]) -> list[URLPattern]:

@@ -19,7 +19,7 @@ from django.db import OperationalError
 from django.http import Http404
 from django.http.request import UnreadablePostError
 from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError, Throttled
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
@@ -34,6 +34,10 @@ class Refused(APIException):
     """A call we understand and do not carry out. The sentence goes to the caller."""
 
     status_code = status.HTTP_400_BAD_REQUEST
+
+
+class Unreadable(Refused):
+    """A call that is not what the documentation says: a field of another kind, a body that is not JSON. It is kept."""
 
 
 class NotThere(APIException):
@@ -98,7 +102,7 @@ class TolerantJSONParser(BaseParser):
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise ParseError(f"The body is not JSON: {error}.") from None
+            raise Unreadable(f"The body is not JSON: {error}.") from None
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
@@ -118,7 +122,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
                 },
             )
         case APIException():
-            return failure(_sentence(error.detail), error.status_code)
+            wait_s = getattr(error, "retry_after_s", None)
+            headers = {"Retry-After": str(wait_s)} if wait_s else None
+            return failure(_sentence(error.detail), error.status_code, headers=headers)
         case Http404():
             return failure("Not Found", 404)
         case PermissionDenied():

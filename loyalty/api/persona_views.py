@@ -62,6 +62,8 @@ class Loyalty(TillView):
 class LoyaltyLookup(TillView):
     """Is this phone, e-mail or contact id a member's? POST too: a client calls it so (reference: 5.3)."""
 
+    reads = ("POST",)
+
     @extend_schema(summary="Is this phone or e-mail a member?", tags=["contacts"], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, pii: str) -> Response:
         persona = _contact(self.caller, pii)

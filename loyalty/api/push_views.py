@@ -13,7 +13,7 @@ from integrations import services
 from loyalty import personas
 
 from .base import TillView
-from .envelope import Refused, answer, failure, failures
+from .envelope import Refused, Unreadable, answer, failure, failures
 
 RETRY_AFTER_S = 900  # while frozen: somebody has to turn it off again
 MOST_REASONS = 100  # of an array that was refused whole
@@ -25,7 +25,7 @@ def _rows(body: Any) -> list[Any]:
     if isinstance(body, list):
         return body
     if not isinstance(body, dict) or not body:
-        raise Refused("The body must be a JSON array.")
+        raise Unreadable("The body must be a JSON array.")
     for name in _WRAPPED:
         if isinstance(body.get(name), list):
             return body[name]
@@ -43,7 +43,7 @@ class _Pushed(TillView):
         body = request.data
         if self.alone:
             if not isinstance(body, dict) or not body:
-                raise Refused("The body must be a JSON object.")
+                raise Unreadable("The body must be a JSON object.")
             rows = [body]
         else:
             rows = _rows(body)

@@ -9,7 +9,6 @@ from django.db import connection
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,10 +18,10 @@ from loyalty.models import Channel, RedemptionState
 from loyalty.wallet import plain_points
 
 from .base import TillView
-from .envelope import NotThere, Refused, answer
+from .envelope import NotThere, Refused, Unreadable, answer
+from .once import REPLAYED
 from .shapes import Body
 
-REPLAYED = {"Idempotent-Replayed": "true"}
 LONGEST_TRANSACTION = 100
 ORDER = {
     "application/json": {
@@ -164,7 +163,7 @@ def _order_cents(request: Request) -> int | None:
     try:
         if not isinstance(request.data, dict):
             return None
-    except ParseError:
+    except Unreadable:
         return None
     return Body(request).cents("orderSubtotal")
 

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 
 from .base import CONTROL
-from .envelope import Refused
+from .envelope import Unreadable
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": None}
 
@@ -20,7 +20,7 @@ class Body:
         if data is None:
             data = {}
         if not isinstance(data, dict):
-            raise Refused("The body must be a JSON object.")
+            raise Unreadable("The body must be a JSON object.")
         self.fields: dict[str, Any] = data
 
     def text(self, *names: str, longest: int = 200) -> str:
@@ -32,12 +32,12 @@ class Body:
             if isinstance(value, int) and not isinstance(value, bool):
                 value = str(value)
             if not isinstance(value, str):
-                raise Refused(f"{name}: must be text.")
+                raise Unreadable(f"{name}: must be text.")
             value = value.strip()
             if len(value) > longest:
-                raise Refused(f"{name}: at most {longest} characters.")
+                raise Unreadable(f"{name}: at most {longest} characters.")
             if CONTROL.search(value):
-                raise Refused(f"{name}: contains characters that cannot be stored.")
+                raise Unreadable(f"{name}: contains characters that cannot be stored.")
             if value:
                 return value
         return ""
@@ -51,7 +51,7 @@ class Body:
             word = str(value).strip().lower()
             if word in _WORDS:
                 return _WORDS[word]
-        raise Refused(f"{name}: must be true or false.")
+        raise Unreadable(f"{name}: must be true or false.")
 
     def cents(self, name: str) -> int | None:
         """Dollars from 0 on as whole cents (a part of a cent is dropped), or None when the field is not there."""
@@ -59,7 +59,7 @@ class Body:
         if value is None:
             return None
         if not 0 <= value < 10**9:
-            raise Refused(f"{name}: must be dollars, 0 or more.")
+            raise Unreadable(f"{name}: must be dollars, 0 or more.")
         return int(Decimal(str(value)) * 100)
 
     def points(self, name: str) -> Decimal | None:
@@ -68,10 +68,10 @@ class Body:
         if value is None:
             return None
         if not 0 < value < 10**12:
-            raise Refused(f"{name}: must be above 0.")
+            raise Unreadable(f"{name}: must be above 0.")
         points = Decimal(str(value))
         if points != round(points, 2):
-            raise Refused(f"{name}: at most two decimals.")
+            raise Unreadable(f"{name}: at most two decimals.")
         return round(points, 2)
 
     def _number(self, name: str) -> int | float | None:
@@ -83,7 +83,7 @@ class Body:
             try:
                 value = float(value)
             except ValueError:
-                raise Refused(f"{name}: must be a number.") from None
+                raise Unreadable(f"{name}: must be a number.") from None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Refused(f"{name}: must be a number.")
+            raise Unreadable(f"{name}: must be a number.")
         return value

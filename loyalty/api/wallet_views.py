@@ -22,6 +22,8 @@ UNKNOWN = "Contact not found"
 class WalletBody(TillView):
     """POST: by phone, e-mail, or both (the phone first), or by contact id."""
 
+    reads = ("POST",)
+
     @extend_schema(
         summary="Points and discounts by phone or e-mail",
         tags=["wallet"],

@@ -1,5 +1,6 @@
 """Programme, people, rewards, points, consent. Who writes what: `docs/decisions/loyalty.md`."""
 
+from .calls import IdempotentCall, UnmatchedCall
 from .consent import (
     ConsentAct,
     ConsentChannel,
@@ -117,6 +118,7 @@ __all__ = [
     "Entry",
     "EntryKind",
     "Ground",
+    "IdempotentCall",
     "Identifier",
     "ImageKind",
     "IdentifierKind",
@@ -162,6 +164,7 @@ __all__ = [
     "SourceStart",
     "SpentOnRefund",
     "SuspectNumber",
+    "UnmatchedCall",
     "WaitingBalance",
     "Wallet",
     "points_field",

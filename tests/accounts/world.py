@@ -95,6 +95,8 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
         _points_rows(word, now, persona, customer, store)
         _consent_rows(word, now, persona)
         tester = y.Persona.objects.create(first_name=f"{word} test", is_test=True)
+        y.IdempotentCall.objects.create(key=word, fingerprint="0" * 64, status=200, body="{}", at=now)
+        y.UnmatchedCall.objects.create(key=key, at=now, method="GET", path=f"/{word}", status=404, reason="Not Found")
         y.Rehearsal.objects.create(
             connection=connection, persona=tester, key=key, address=word, state="failed", at=now,
             steps=[{"name": "reach", "ok": False, "said": word, "ms": 1}],

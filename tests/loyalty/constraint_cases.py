@@ -35,6 +35,10 @@ REDEMPTION = "(SELECT min(id) FROM loyalty_redemption)"
 SETTLED = {"state": "'settled'", "settled_at": "now()",
            "sale_id": "(SELECT min(s.id) FROM integrations_sale s WHERE s.account_id = row.account_id)"}  # fmt: skip
 
+CALLS = (
+    Case("idempotent_call_once", copy("loyalty_idempotentcall"), but=copy("loyalty_idempotentcall", key="'other'")),
+)
+
 POINTS = (
     Case("wallet_closed_empty", "UPDATE loyalty_wallet SET closed = true, balance = 1",
          but="UPDATE loyalty_wallet SET closed = true, balance = 0"),
@@ -230,7 +234,7 @@ BELOW = (
     Case("user_email_once", copy("accounts_user", email="upper(email)")),
 )  # fmt: skip
 
-CONSTRAINTS = POINTS + REWARDS + PEOPLE + PROGRAMME + BELOW
+CONSTRAINTS = CALLS + POINTS + REWARDS + PEOPLE + PROGRAMME + BELOW
 
 CLOSED = "UPDATE loyalty_monthclose SET ends_at = now() + interval '1 hour'"
 STOPPED = "UPDATE loyalty_consentstate SET state = 'stopped'"

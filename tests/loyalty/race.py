@@ -46,7 +46,7 @@ def functions_unlocked(*names: str) -> Iterator[str]:
     """The same texts without these locks (`lock_lines`), in a schema of their own."""
     cut = {lock_lines()[name] for name in names}
     kept = [line for number, line in enumerate(_texts().splitlines()) if number not in cut]
-    with _installed("\n".join(kept)) as schema:
+    with installed("\n".join(kept)) as schema:
         yield schema
 
 
@@ -54,7 +54,7 @@ def functions_unlocked(*names: str) -> Iterator[str]:
 def functions_without(care: str, careless: str) -> Iterator[str]:
     """The same texts with their locks, but without one precaution: its text is replaced."""
     assert _texts().count(care) == 1, "the precaution is written otherwise by now"
-    with _installed(_texts().replace(care, careless)) as schema:
+    with installed(_texts().replace(care, careless)) as schema:
         yield schema
 
 
@@ -63,7 +63,7 @@ def _texts() -> str:
 
 
 @contextmanager
-def _installed(texts: str) -> Iterator[str]:
+def installed(texts: str) -> Iterator[str]:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
         cursor.execute(f"SET search_path TO {SCHEMA}, public")

@@ -22,7 +22,21 @@ from aiqsync.accounts.models import Account
 from integrations import services
 from integrations.uploads import running as uploads
 from integrations.uploads import services as upload_services
-from loyalty import audiences, checks, closes, discounts, earning, jobs, ledger, messages, reconcile, rehearsal, seals
+from loyalty import (
+    audiences,
+    checks,
+    closes,
+    discounts,
+    earning,
+    idempotency,
+    jobs,
+    ledger,
+    messages,
+    reconcile,
+    rehearsal,
+    seals,
+    unmatched,
+)
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -85,6 +99,8 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("boosts", partial(_give_boosts, now)),
         ("discounts", lambda: discounts.check_due(now=now())),
         ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
+        ("old answers", lambda: idempotency.prune(now=now())),
+        ("old calls that matched nothing", lambda: unmatched.prune(now=now())),
         ("old jobs", lambda: jobs.prune(now=now())),
         ("keys of rehearsals", lambda: rehearsal.revoke_left(now=now())),
         ("old alerts", lambda: alerts.prune(now=now())),
