@@ -112,6 +112,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
+AXES_CLIENT_IP_CALLABLE = "aiqsync.accounts.client_ip.client_ip"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
@@ -140,9 +141,12 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+# Proxies of ours between the callers and us: so many places from its end stands the caller in X-Forwarded-For.
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=PRODUCTION)
+PROXY_HOPS = env.int("PROXY_HOPS", default=1 if BEHIND_PROXY else 0)
 if PRODUCTION:
     SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=True)
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=True) else None
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
@@ -157,8 +161,10 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
 }
-# Calls a minute for each key and process share, approximate by design; 0 switches the throttle off.
+# Calls a minute for each key, approximate by design; 0 switches the throttle off. Each of WEB_WORKERS processes counts
+# by itself and gives its share.
 API_RATE_PER_MINUTE = env.int("API_RATE_PER_MINUTE", default=6000)
+WEB_WORKERS = max(1, env.int("WEB_WORKERS", default=2))
 SPECTACULAR_SETTINGS = {
     "TITLE": "aiqsync",
     "VERSION": "1",

@@ -10,7 +10,14 @@ from aiqsync.accounts.paging import CappedPaginator
 from aiqsync.accounts.templatetags import iq
 from integrations.models import Sale
 
-from . import audience_admin, discount_admin, message_admin, persona_admin, persona_filters  # noqa: F401  (register themselves)
+from . import (  # noqa: F401  (register themselves)
+    audience_admin,
+    discount_admin,
+    key_admin,
+    message_admin,
+    persona_admin,
+    persona_filters,
+)
 from .models import Persona, Redemption, RedemptionState
 
 # Whose a receipt is, only this floor knows; the list of sales belongs to the one below.

@@ -1,4 +1,4 @@
-"""Retail Stores: add, edit, see which POS locations each one is; keys, with the store whose tills use them."""
+"""Retail Stores: add, edit, see which POS locations each one is."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,10 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import Count
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget
 
 from aiqsync.accounts import audit
-from aiqsync.accounts.admin import ApiKeyAdmin
 from aiqsync.accounts.base_admin import TenantAdmin
-from aiqsync.accounts.models import ApiKey, zones
+from aiqsync.accounts.models import zones
 from aiqsync.accounts.roles import may
 from aiqsync.accounts.templatetags.iq import pill
 from aiqsync.accounts.tenancy import current_account_id
@@ -21,7 +19,7 @@ from integrations import registry
 from integrations.models import Location
 
 from . import services
-from .models import Store, StoreKey, StoreMapping
+from .models import Store, StoreMapping
 
 
 class StoreForm(forms.ModelForm):
@@ -130,49 +128,3 @@ def _as_choice(place: Location, mapped: tuple[int | None, str | None] | None, st
     if mapped[0] == store.pk:
         return name
     return f"{name} – now {mapped[1] or 'no store of ours'}"
-
-
-# Keys are of the floor below, which knows no stores.
-admin.site.unregister(ApiKey)
-
-
-class KeyForm(forms.ModelForm):
-    store = forms.ModelChoiceField(
-        None,  # the account's own, once there is one
-        required=False,
-        empty_label="No single store",
-        widget=UnfoldAdminSelectWidget,
-        help_text="Whose tills use it: what is redeemed with it happened there, and the POS's card says when they have "
-        "called. A web shop's key has none.",
-    )
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if "store" in self.fields:
-            self.fields["store"].queryset = Store.objects.order_by("name", "number")
-
-
-@admin.register(ApiKey)
-class StoreKeyAdmin(ApiKeyAdmin):
-    form = KeyForm
-    list_display = ["name", "scope", "of_store", *ApiKeyAdmin.list_display[2:]]
-
-    def get_queryset(self, request):
-        return super().get_queryset(request).prefetch_related("store_keys__store")
-
-    def get_fieldsets(self, request, obj=None):
-        [(title, shown)] = super().get_fieldsets(request, obj)
-        return [(title, {"fields": [*shown["fields"], "of_store" if obj else "store"]})]
-
-    def get_readonly_fields(self, request, obj=None):
-        return [*super().get_readonly_fields(request, obj), *(["of_store"] if obj else [])]
-
-    def save_model(self, request, obj, form, change):
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            if store := form.cleaned_data.get("store"):
-                StoreKey.objects.create(key=obj, store=store)
-
-    @display(description="Store")
-    def of_store(self, key: ApiKey) -> str:
-        return ", ".join(str(one.store) for one in key.store_keys.all()) or "–"

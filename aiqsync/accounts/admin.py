@@ -6,15 +6,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidget
 
 from . import audit, members, operator_admin  # noqa: F401  (registers itself)
 from .base_admin import ReadOnlyAdmin, TenantAdmin
-from .models import ApiKey, AuditLine, Membership
+from .models import AuditLine, Membership
 from .templatetags.iq import pill, when
 
 
@@ -170,94 +168,6 @@ ROLES = (
     "Owner: everything. Operator: everything but members and the activity log. Manager: personas, points, sales. "
     "Marketing: discounts. Analyst and Finance: read. Staff: look up shoppers at the counter."
 )
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(TenantAdmin):
-    subject = "keys"
-    list_display = ["name", "scope", "prefix_shown", "state", "last_used", "created"]
-    list_before_template = "aiqsync/home/api_address.html"
-    change_form_outer_after_template = "aiqsync/home/revoke_key.html"
-    ordering = ["revoked_at", "-id"]
-    fields = ["name", "scope"]
-    actions = None
-
-    def has_change_permission(self, request, obj=None):
-        """A key is made and revoked, never edited."""
-        return False
-
-    def get_fieldsets(self, request, obj=None):
-        if obj:
-            return [(None, {"fields": ["name", "scope", "prefix_shown", "state", "last_used", "created"]})]
-        return [(None, {"fields": ["name", "scope"]})]
-
-    def get_readonly_fields(self, request, obj=None):
-        return ["prefix_shown", "state", "last_used", "created"] if obj else []
-
-    def get_urls(self):
-        revoke = path("<int:pk>/revoke/", self.admin_site.admin_view(self.revoke), name="accounts_apikey_revoke")
-        return [revoke, *super().get_urls()]
-
-    def changelist_view(self, request, extra_context=None):
-        return super().changelist_view(request, (extra_context or {}) | {"membership": request.membership})
-
-    def change_view(self, request, object_id, form_url="", extra_context=None):
-        extra = {"may_revoke": self._may(request, "change")}
-        return super().change_view(request, object_id, form_url, (extra_context or {}) | extra)
-
-    def save_model(self, request, obj, form, change):
-        made, request.new_key = ApiKey.make(account=request.membership.account, name=obj.name, scope=obj.scope)
-        obj.__dict__.update(made.__dict__)
-        store = form.cleaned_data.get("store")  # the floor above asks for it
-        audit.record(
-            act="key.created", target=str(made), user=request.user,
-            detail={"scope": made.scope} | ({"store": str(store)} if store else {}),
-        )  # fmt: skip
-
-    def response_add(self, request, obj, post_url_continue=None):
-        """The key is on this answer and nowhere else: not in the session, not in the database."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "New key",
-            "key": request.new_key,
-            "made": obj,
-            "uid": request.membership.account.uid,
-        }
-        response = TemplateResponse(request, "aiqsync/home/new_key.html", context)
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    def revoke(self, request: HttpRequest, pk: int):
-        return require_POST(self._revoke)(request, pk)
-
-    def _revoke(self, request: HttpRequest, pk: int):
-        if not self._may(request, "change"):
-            raise PermissionDenied
-        key = self.get_object(request, str(pk))
-        if key is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))
-        if key.revoked_at is None:
-            key.revoked_at = timezone.now()
-            key.save(update_fields=["revoked_at"])
-            audit.record(act="key.revoked", target=str(key), user=request.user)
-        messages.success(request, f"{key.name} is revoked: calls with it are refused from now on.")
-        return HttpResponseRedirect(reverse("admin:accounts_apikey_changelist"))
-
-    @display(description="Begins with")
-    def prefix_shown(self, key: ApiKey) -> str:
-        return format_html('<span class="iq-mono">{}…</span>', key.prefix)
-
-    @display(description="State", ordering="revoked_at")
-    def state(self, key: ApiKey) -> str:
-        return pill("Revoked") if key.revoked_at else pill("Active", "good")
-
-    @display(description="Last used", ordering="last_used_at")
-    def last_used(self, key: ApiKey) -> str:
-        return when(key.last_used_at)
-
-    @display(description="Created", ordering="created_at")
-    def created(self, key: ApiKey) -> str:
-        return when(key.created_at)
 
 
 def in_words(act: str) -> str:

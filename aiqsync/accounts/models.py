@@ -2,6 +2,8 @@
 
 import hashlib
 import secrets
+from datetime import datetime
+from typing import Any
 from zoneinfo import available_timezones
 
 from django.contrib.auth.models import (
@@ -9,6 +11,7 @@ from django.contrib.auth.models import (
     BaseUserManager,
     PermissionsMixin,
 )
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -60,6 +63,9 @@ class Account(models.Model):
         default=list, blank=True, editable=False, help_text="Who is told of alerts; empty: owners and operators."
     )
     alerts_by_email = models.BooleanField(default=True, editable=False)
+    api_per_minute = models.PositiveIntegerField(
+        null=True, editable=False, help_text="Calls a minute for each of its API keys; null: the installation's."
+    )
     created_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
@@ -144,32 +150,50 @@ class Scope(models.TextChoices):
 
 
 class ApiKey(TenantModel):
-    """A key of the till's API. Only its hash is kept; the key itself is shown once."""
+    """A key of the till's API. Only its hash is kept; the key itself is shown once.
+
+    One that is replaced (`replaces` of the new one) goes on until `expires_at`, so that tills change over one by one.
+    """
 
     name = models.CharField(max_length=100, help_text="Who uses it: 'Cova tills', 'web shop'.")
     scope = models.CharField(max_length=8, choices=Scope, default=Scope.POS)
     prefix = models.CharField(max_length=8, editable=False)
     hash = models.CharField(max_length=64, unique=True, editable=False)
+    addresses = ArrayField(models.CharField(max_length=43), default=list, blank=True)  # networks; empty: from anywhere
     created_at = models.DateTimeField(default=now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    replaces = TenantKey("self", null=True, editable=False, related_name="replaced_by")
     last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, editable=False)
+    # The key was right and the address was not on its list: told to nobody but the owner.
+    refused_at = models.DateTimeField(null=True, editable=False)
+    refused_from = models.GenericIPAddressField(null=True, editable=False)
     # A till is known by its wallet calls: the first, and the last to the minute.
     wallet_first_at = models.DateTimeField(null=True, editable=False)
     wallet_last_at = models.DateTimeField(null=True, editable=False)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = "API key"
-        constraints = [tenant_parent("apikey")]
+        constraints = [
+            models.UniqueConstraint(fields=["replaces"], name="apikey_replaced_once"),
+            tenant_parent("apikey"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    def ended_at(self, now: datetime) -> datetime | None:
+        """Since when it opens nothing, or None."""
+        ends = [at for at in (self.revoked_at, self.expires_at) if at and at <= now]
+        return min(ends, default=None)
 
     @staticmethod
     def digest(key: str) -> str:
         return hashlib.sha256(key.encode()).hexdigest()
 
     @classmethod
-    def make(cls, *, account: Account, name: str, scope: str = Scope.POS) -> tuple["ApiKey", str]:
+    def make(cls, *, account: Account, name: str, scope: str = Scope.POS, **more: Any) -> tuple["ApiKey", str]:
         """A new key and its text, which nobody can read again."""
         key = f"aq_{secrets.token_urlsafe(32)}"
         made = cls.unscoped.create(
@@ -178,6 +202,7 @@ class ApiKey(TenantModel):
             scope=scope,
             prefix=key[:8],
             hash=cls.digest(key),
+            **more,
         )
         return made, key
 

@@ -13,6 +13,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from aiqsync.accounts.client_ip import client_ip, within
 from aiqsync.accounts.models import Scope
 from aiqsync.accounts.tenancy import set_current_account
 
@@ -25,7 +26,10 @@ NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key, its account with what its programme hides, and the store it belongs to (None: the whole account)."""
+    """A key, its account with what its programme hides, and the store it belongs to (None: the whole account).
+
+    `addresses`: the networks it may call from (empty: any). `api_per_minute` None: the installation's limit.
+    """
 
     key_id: int
     account_id: int
@@ -38,6 +42,8 @@ class Caller:
     currency: str
     wallet_last_at: datetime | None
     points_hidden: bool  # the programme hides points, or is off: no answer tells a balance
+    addresses: list[str]
+    api_per_minute: int | None
 
     # The framework asks every user this.
     is_authenticated = True
@@ -50,17 +56,17 @@ class Caller:
 _LOOK_UP = """
 SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id, a.currency,
        k.wallet_last_at,
-       coalesce(g.hide_points OR NOT g.enabled, true)
+       coalesce(g.hide_points OR NOT g.enabled, true), k.addresses, a.api_per_minute
 FROM accounts_apikey k
 JOIN accounts_account a ON a.id = k.account_id
 LEFT JOIN stores_storekey s ON s.key_id = k.id
 LEFT JOIN loyalty_programme g ON g.account_id = k.account_id
-WHERE k.hash = %s AND k.revoked_at IS NULL
+WHERE k.hash = %s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)
 """
 
 # Skips a row that another call is just writing: the time is for people, nobody waits for it.
 _NOTE_USE = """
-UPDATE accounts_apikey SET last_used_at = %(now)s,
+UPDATE accounts_apikey SET last_used_at = %(now)s, last_used_from = %(ip)s,
     wallet_first_at = CASE WHEN %(wallet)s THEN coalesce(wallet_first_at, %(now)s) ELSE wallet_first_at END,
     wallet_last_at = CASE WHEN %(wallet)s THEN %(now)s ELSE wallet_last_at END
 WHERE id = (
@@ -71,19 +77,34 @@ WHERE id = (
 """
 
 
-def caller_of(key: str, *, now: datetime, wallet: bool = False) -> Caller | None:
-    """The caller behind a key's text, or None. Notes the use at most once a minute; `wallet`: it reads a wallet."""
+# Where a right key was refused for its address, for the owner to see: also at most once a minute.
+_NOTE_REFUSAL = """
+UPDATE accounts_apikey SET refused_at = %(now)s, refused_from = %(ip)s
+WHERE id = (SELECT id FROM accounts_apikey WHERE id = %(key)s AND (refused_at IS NULL OR refused_at < %(before)s)
+            FOR UPDATE SKIP LOCKED)
+"""
+
+
+def caller_of(key: str, *, now: datetime, ip: str | None = None, wallet: bool = False) -> Caller | None:
+    """The caller behind a key's text, or None: unknown, ended, or from an address that is not on its list.
+
+    Notes the use at most once a minute; `wallet`: it reads a wallet.
+    """
     if not key or len(key) > 200:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK_UP, [hashlib.sha256(key.encode(errors="replace")).hexdigest()])
+        cursor.execute(_LOOK_UP, [hashlib.sha256(key.encode(errors="replace")).hexdigest(), now])
         row = cursor.fetchone()
         if row is None:
             return None
         caller = Caller(*row)
+        told = {"now": now, "key": caller.key_id, "before": now - NOTED_EVERY, "wallet": wallet, "ip": ip}
+        if caller.addresses and not within(ip, caller.addresses):
+            cursor.execute(_NOTE_REFUSAL, told)
+            return None
         noted = [caller.last_used_at, caller.wallet_last_at] if wallet else [caller.last_used_at]
         if any(at is None or at < now - NOTED_EVERY for at in noted):
-            cursor.execute(_NOTE_USE, {"now": now, "key": caller.key_id, "before": now - NOTED_EVERY, "wallet": wallet})
+            cursor.execute(_NOTE_USE, told)
     return caller
 
 
@@ -92,7 +113,7 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller]:
         key = request.META.get("HTTP_X_APIKEY", "").strip()
-        caller = caller_of(key, now=timezone.now(), wallet="/wallet" in request.path)
+        caller = caller_of(key, now=timezone.now(), ip=client_ip(request), wallet="/wallet" in request.path)
         if caller is None:
             raise AuthenticationFailed(BAD_KEY)
         set_current_account(caller.account_id)

@@ -17,7 +17,7 @@ from loyalty import unmatched
 from . import once
 from .authentication import Caller
 from .envelope import Unreadable
-from .throttling import KeyThrottle
+from .throttling import KeyThrottle, Rate
 
 LONGEST_SEGMENT = 500
 # What no name, number or id contains and PostgreSQL's text refuses in part.
@@ -44,6 +44,7 @@ class TillView(APIView):
     reads: Collection[str] = ()
     content_negotiation_class = AlwaysJSON
     throttle_classes = (KeyThrottle,)
+    rate: Rate | None = None
     metadata_class = None  # OPTIONS is a 405 like any method we do not have
 
     def initial(self, request: Request, *args, **kwargs) -> None:
@@ -58,6 +59,12 @@ class TillView(APIView):
         if act and request.method not in self.reads and (key := once.key_of(request)) is not None:
             # The framework looks the handler up after this.
             setattr(self, request.method.lower(), once.once(self, act, key))
+
+    def finalize_response(self, request: Request, response, *args, **kwargs):
+        response = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in (self.rate.headers if self.rate else {}).items():
+            response[name] = value
+        return response
 
     def handle_exception(self, exc: Exception) -> Response:
         """An envelope; a call that is not what the documentation says is kept for whoever looks into it."""

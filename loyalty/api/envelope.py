@@ -110,17 +110,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     match error:
         case Throttled():
             wait = str(max(1, math.ceil(error.wait or 1)))
-            limit = getattr(context.get("view"), "rate_limit", 0)
-            return failure(
-                f"Too many calls. Try again in {wait} s.",
-                429,
-                headers={
-                    "Retry-After": wait,
-                    "X-RateLimit-Limit": str(limit),
-                    "X-RateLimit-Remaining": "0",
-                    "X-RateLimit-Reset": wait,
-                },
-            )
+            return failure(f"Too many calls. Try again in {wait} s.", 429, headers={"Retry-After": wait})
         case APIException():
             wait_s = getattr(error, "retry_after_s", None)
             headers = {"Retry-After": str(wait_s)} if wait_s else None

@@ -73,9 +73,8 @@ def once(view: APIView, act: Callable[..., Response], key: str) -> Callable[...,
                 return _answer(before.body.encode(), before.status, REPLAYED)
             with transaction.atomic():  # a refusal in which the database took part leaves the rest usable
                 response = _acted(view, act, request, *args, **kwargs)
-            response = view.finalize_response(request, response, *args, **kwargs)
-            body = response.render().content
-            headers = {name: value for name, value in response.items() if name.lower() not in ("content-type", "allow")}
+            headers = {name: value for name, value in response.items() if name != "Content-Type"}
+            body = view.finalize_response(request, response, *args, **kwargs).render().content
             if response.status_code >= 500 or response.status_code in (409, 429):
                 transaction.set_rollback(True)
             else:

@@ -7,6 +7,8 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from aiqsync.accounts.client_ip import client_ip
+
 from .authentication import caller_of
 from .base import TillView, keep_unmatched
 from .envelope import failure
@@ -24,7 +26,7 @@ class Unknown(TillView):
     def http_method_not_allowed(self, request: Request, *args, **kwargs) -> Response:
         response = failure("Not Found", 404)
         key = request.META.get("HTTP_X_APIKEY", "").strip()
-        if key and (caller := caller_of(key, now=timezone.now())):
+        if key and (caller := caller_of(key, now=timezone.now(), ip=client_ip(request))):
             keep_unmatched(request, caller, response)
         return response
 

@@ -1,18 +1,22 @@
 """Coming in: the door, the lock, the link to a first password, several companies, members and keys."""
 
 import re
+from datetime import date, time
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.tokens import default_token_generator
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from aiqsync.accounts.models import ApiKey, AuditLine, Membership, User
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
+from loyalty.models import UnmatchedCall
 from tests.factories import make_account, make_store, make_user
 
 pytestmark = pytest.mark.django_db
@@ -227,6 +231,84 @@ class TestKeys:
         with acting_in(account.pk):
             assert ApiKey.objects.get().revoked_at is not None
             assert AuditLine.objects.filter(act="key.revoked").count() == 1
+
+    def test_replaced_with_an_overlap(self, owner, account):
+        owner.post(KEYS + "add/", {"name": "Web shop", "scope": "pos", "addresses": "203.0.113.7"})
+        with acting_in(account.pk):
+            old = ApiKey.objects.get()
+        page = f"{KEYS}{old.pk}/change/"
+        assert "Replace this key" in owner.get(page).content.decode()
+        for odd in ("", "3", "²", "-1"):
+            owner.post(f"{KEYS}{old.pk}/replace/", {"hours": odd})
+        owner.get(f"{KEYS}{old.pk}/replace/", {"hours": "24"})
+        with acting_in(account.pk):
+            assert ApiKey.objects.count() == 1
+        answer = owner.post(f"{KEYS}{old.pk}/replace/", {"hours": "24"})
+        text = re.search(r"aq_[\w-]{30,}", answer.content.decode())[0]
+        assert "no-store" in answer.headers["Cache-Control"] and "It replaces" in answer.content.decode()
+        with acting_in(account.pk):
+            made = ApiKey.objects.get(hash=ApiKey.digest(text))
+            assert made.replaces_id == old.pk and made.addresses == ["203.0.113.7"]
+            assert AuditLine.objects.filter(act="key.replaced").count() == 1
+        html = owner.get(page).content.decode()
+        assert "Replaced by" in html and "Replace this key" not in html and "Revoke this key" in html
+        assert "until" in owner.get(KEYS).content.decode()
+        again = owner.post(f"{KEYS}{old.pk}/replace/", {"hours": "24"}, follow=True).content.decode()
+        assert "has been replaced already" in again
+
+    def test_addresses_and_name_are_changed_later_and_rights_never(self, owner, account):
+        owner.post(KEYS + "add/", {"name": "Web shop", "scope": "read"})
+        with acting_in(account.pk):
+            key = ApiKey.objects.get()
+            page = f"{KEYS}{key.pk}/change/"
+            wrong = owner.post(page, {"name": "Web shop", "addresses": "shop.example"}).content.decode()
+            assert "is no address" in wrong
+            owner.post(page, {"name": "Shop", "addresses": "203.0.113.7\n10.0.0.0/8", "scope": "admin"})
+            key.refresh_from_db()
+            assert (key.name, key.addresses, key.scope) == ("Shop", ["203.0.113.7", "10.0.0.0/8"], "read")
+
+    def test_a_key_that_has_ended_says_so(self, owner, account):
+        for odd, said in (("2020-01-01", "has passed"), ("9999-12-31", "Leave it empty"), ("x", "valid date")):
+            ended = owner.post(KEYS + "add/", {"name": "x", "scope": "pos", "last_day": odd})
+            assert said in ended.content.decode()
+        owner.post(KEYS + "add/", {"name": "x", "scope": "pos", "last_day": "2099-01-01"})
+        with acting_in(account.pk):
+            key = ApiKey.objects.get()
+            ends = key.expires_at.astimezone(ZoneInfo(account.timezone))
+            assert (ends.date(), ends.time()) == (date(2099, 1, 2), time.min)
+            ApiKey.objects.update(expires_at=key.created_at)
+        html = owner.get(f"{KEYS}{key.pk}/change/").content.decode()
+        assert ">Ended<" in html and "Replace this key" not in html
+
+    def test_the_accounts_limit(self, owner, account, client):
+        for odd in ("0", "-1", "1000001", "²", "x", "9" * 30):
+            assert "a whole number" in owner.post(KEYS + "limit/", {"per_minute": odd}, follow=True).content.decode()
+        account.refresh_from_db()
+        assert account.api_per_minute is None
+        owner.post(KEYS + "limit/", {"per_minute": "1200"})
+        account.refresh_from_db()
+        assert account.api_per_minute == 1200 and 'value="1200"' in owner.get(KEYS).content.decode()
+        owner.post(KEYS + "limit/", {"per_minute": ""})
+        account.refresh_from_db()
+        assert account.api_per_minute is None
+        client.force_login(make_user(account, Role.OPERATOR))
+        assert client.post(KEYS + "limit/", {"per_minute": "5"}).status_code == 403
+        assert "admin/accounts/apikey/limit" not in client.get(KEYS).content.decode()
+
+    def test_calls_that_matched_nothing(self, owner, account, client):
+        owner.post(KEYS + "add/", {"name": "Till", "scope": "pos"})
+        with acting_in(account.pk):
+            key = ApiKey.objects.get()
+            for n in range(3):
+                UnmatchedCall.objects.create(key=key, at=timezone.now(), method="POST", path=f"/api/v2/queue/{n}",
+                                             status=404, reason="Not Found", body='{"=cmd":1}')  # fmt: skip
+        page = reverse("admin:loyalty_unmatchedcall_changelist")
+        assert ">3 in the last day<" in owner.get(KEYS).content.decode()
+        assert "POST /api/v2/queue/2" in owner.get(page).content.decode()
+        sheet = b"".join(owner.get(page + "download/").streaming_content).decode()
+        assert sheet.count("\n") == 4 and "/api/v2/queue/0" in sheet
+        client.force_login(make_user(account, Role.STAFF))
+        assert client.get(page).status_code == client.get(page + "download/").status_code == 403
 
     def test_an_operator_sees_but_does_not_make(self, account, client):
         client.force_login(make_user(account, Role.OPERATOR))

@@ -36,6 +36,12 @@ SETTLED = {"state": "'settled'", "settled_at": "now()",
            "sale_id": "(SELECT min(s.id) FROM integrations_sale s WHERE s.account_id = row.account_id)"}  # fmt: skip
 
 CALLS = (
+    Case(
+        "apikey_replaced_once",
+        copy("accounts_apikey", hash="'x'"),
+        first=("UPDATE accounts_apikey SET replaces_id = id WHERE account_id = {mine}",),
+        but=copy("accounts_apikey", hash="'x'", replaces_id="NULL"),
+    ),
     Case("idempotent_call_once", copy("loyalty_idempotentcall"), but=copy("loyalty_idempotentcall", key="'other'")),
 )
 

@@ -55,6 +55,7 @@ from loyalty.models import (
     ProgrammeChange,
     SuspectNumber,
 )
+from stores import keys
 from stores import services as stores
 
 from ..factories import make_account, make_key, make_persona, make_user
@@ -140,6 +141,30 @@ def a_key_is_used_at_two_tills(cut):
         lambda: authentication.caller_of(key, now=NOW), cut=cut,
     )  # fmt: skip
     return wrong([second.answer()], waited=(second.waited, False))
+
+
+def a_key_is_refused_at_two_places(cut):
+    account = make_account()
+    text = make_key(account)
+    ApiKey.unscoped.update(addresses=["203.0.113.7"])
+    second = overlap(
+        lambda: list(ApiKey.unscoped.select_for_update().filter(account=account)),
+        lambda: authentication.caller_of(text, now=NOW, ip="198.51.100.1"), cut=cut,
+    )  # fmt: skip
+    return wrong([second.answer()], waited=(second.waited, False), caller=(second.answer(), None))
+
+
+def a_key_is_replaced_in_two_tabs(cut):
+    """One new key; the second is told in a sentence."""
+    account = make_account()
+    make_key(account)
+    old = ApiKey.unscoped.get(account=account)
+
+    def rotate():
+        return keys.rotate(key=old, overlap=DAY, user=None, now=NOW)
+
+    second = overlap(inside(account, rotate), inside(account, rotate), cut=cut)
+    return wrong([second.answer()], refusals=(keys.CannotRotate,), keys=(ApiKey.unscoped.count(), 2))
 
 
 # People
@@ -446,6 +471,8 @@ LOCKS = {
     ),
     "integrations.erasing.begin_erasing": ([a_source_is_erased_in_two_tabs], ["integrations_origin"]),
     "integrations.suppression.forget_pushed": ([two_people_of_one_call_are_removed], ["integrations_pushedcall"]),
+    "stores.keys.rotate": ([a_key_is_replaced_in_two_tabs], ["accounts_apikey"]),
+    "loyalty.api.authentication._NOTE_REFUSAL": ([a_key_is_refused_at_two_places], ["accounts_apikey"]),
     "loyalty.api.authentication._NOTE_USE": ([a_key_is_used_at_two_tills], ["accounts_apikey"]),
     "loyalty.audiences.refresh": ([an_audience_is_put_away_while_it_is_refreshed], ["loyalty_audience"]),
     "loyalty.changes._held": ([dismissed_while_it_is_confirmed], ["loyalty_programmechange"]),

@@ -4,7 +4,8 @@ from loyalty.api import throttling
 
 
 @pytest.fixture(autouse=True)
-def full_buckets():
+def full_buckets(settings):
+    settings.WEB_WORKERS = 1
     throttling.forget()
 
 
