@@ -4,8 +4,14 @@ import atexit
 import socket
 
 import pytest
+from django.middleware import csrf
 
 from . import template
+
+# A page holds a token in each form, and a test that says what is not on the page looks through them too: out of letters
+# and digits a token spells "Ada" or "2468" once in some thousand pages. Of these it spells no word and no number. They
+# are letters still, which Django asks of a token, and its mask works modulo however many there are.
+csrf.CSRF_ALLOWED_CHARS = "jqxzJQXZ"
 
 
 def pytest_configure(config):
