@@ -1,6 +1,7 @@
 """Government ids, medical ids and the customer's type: kept as digests, matched in their order, wherever told."""
 
 import itertools
+import re
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,8 @@ def test_the_numbers_are_nowhere_in_the_database(origin, by_sale):
     assert Identifier.objects.filter(kind__in=["government_id", "medical_id"]).count() == 2
     stored = everything_stored()
     assert row.government_id in stored  # the look is thorough
+    # Six digits stand in a digest, an id or the microseconds of a moment now and then.
+    stored = re.sub(r"\b[0-9a-f]{32,64}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|:\d\d\.\d+", "", stored)
     for clear in (LICENCE, RECOMMENDATION, "BC77123456", "MR204179", "bc77123456", "77123456", "204179"):
         assert clear not in stored
 

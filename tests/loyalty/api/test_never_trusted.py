@@ -1,6 +1,7 @@
 """What a caller says about prices and points counts for nothing; what he says about his order can only refuse."""
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -161,7 +162,9 @@ class TestHiddenPoints:
             hiding.call("POST", "/api/v2/loyalty", {"mobilePhone": PHONE}),
         ]  # fmt: skip
         for answer in answers:
-            assert answer.status_code in (200, 400) and b"1234" not in answer.content, answer.content
+            # Without what is drawn or counted: ids, addresses of redemptions, the moment. Each may hold these digits.
+            told = re.sub(rb'"(contactID|redemptionID|redemptionURL|asOf)":[^,}]+', b"", answer.content)
+            assert answer.status_code in (200, 400) and b"1234" not in told, answer.content
         Programme.unscoped.update(hide_points=False)  # the control: the same calls tell it
         assert b"1234.56" in hiding.call("GET", f"/api/v2/wallet/{PHONE}").content
         assert b"1234.56" in hiding.call("PUT", url).content and b"1234.56" in hiding.call("PUT", free).content
