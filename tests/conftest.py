@@ -2,6 +2,7 @@
 
 import atexit
 import socket
+import time
 
 import pytest
 from django.middleware import csrf
@@ -13,6 +14,8 @@ from . import template
 # are letters still, which Django asks of a token, and its mask works modulo however many there are.
 csrf.CSRF_ALLOWED_CHARS = "jqxzJQXZ"
 
+TURN_S = 30  # longer than any test that takes a day, an hour or a month
+
 
 def pytest_configure(config):
     """The tests' own cluster answers before Django asks for it; whoever started it stops it."""
@@ -22,6 +25,17 @@ def pytest_configure(config):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if settings.EMBEDDED and settings.EMBEDDED.ensure():
         atexit.register(settings.EMBEDDED.stop)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """No test is at it when a day turns, of whatever zone: that is on the hour, in the zones that are used here.
+
+    What is of today when it is made would be of yesterday when it is looked for.
+    """
+    left = 3600 - time.time() % 3600
+    if left < TURN_S:
+        time.sleep(left + 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The home page: what it says, to whom, and at what cost."""
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.cache import cache
@@ -55,7 +56,11 @@ def connect(account, locations=1, mapped=1):
 
 
 def sell(account, origin, place, count=1, cents=1000, days=0):
-    now = timezone.now() - timedelta(days=days)
+    """Now, or at noon of that many days ago where the account is: a day before has not always twenty-four hours."""
+    now = timezone.now()
+    if days:
+        zone = ZoneInfo(account.timezone)
+        now = datetime.combine(now.astimezone(zone).date() - timedelta(days=days), time(12), zone)
     with acting_in(account.pk):
         Sale.objects.bulk_create(
             Sale(

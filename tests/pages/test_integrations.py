@@ -259,7 +259,7 @@ def test_a_refused_login_later_asks_for_attention(owner, account, pos, typed):
     assert "Needs attention" in text(owner.get(LIST))
 
 
-def test_a_failure_says_when_it_is_tried_again(owner, account, pos, typed):
+def test_a_failure_says_when_it_is_tried_again(owner, account, pos, typed, clock):
     connect(owner, typed)
     with acting_in(account.pk):
         StreamState.objects.filter(stream="sales").update(
@@ -377,7 +377,14 @@ def test_without_log_in_and_without_token(account, owner):
 # The page of a connected card
 
 
-def test_progress_from_the_runs_own_figures(owner, account, pos, typed):
+@pytest.fixture
+def clock(owner, monkeypatch):
+    """The moment at which everything happens: what is told in seconds and minutes does not wait for a busy machine."""
+    moment = timezone.now()
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
+
+
+def test_progress_from_the_runs_own_figures(owner, account, pos, typed, clock):
     connect(owner, typed)
     with acting_in(account.pk):
         place = Location.objects.first()
