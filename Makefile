@@ -15,7 +15,7 @@ help:
 	@echo "make demo-reset  the same, starting over"
 	@echo "make stop        stop everything of this checkout"
 	@echo "make test        all checks and tests (DATABASE_URL=... for another server)"
-	@echo "make test-long   the long drills as well"
+	@echo "make test-long   the long drills as well, and examples drawn anew"
 	@echo "make bench       sync beside the plainest path; make bench-redeem: redeeming beside the same stack without guards"
 	@echo "make bench-volume  a million entries beside a small shop; ARGS='--many 1000000' the personas list as well"
 	@echo "make bench-clover  a first sync inside Clover's limits: how much of the allowance is used"

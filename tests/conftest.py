@@ -1,9 +1,11 @@
 """Shared set-up: the embedded test server, loopback only, plain `make_*` functions in factories.py."""
 
 import atexit
+import os
 import socket
 import time
 
+import hypothesis
 import pytest
 from django.middleware import csrf
 
@@ -14,6 +16,13 @@ from . import template
 # are letters still, which Django asks of a token, and its mask works modulo however many there are.
 csrf.CSRF_ALLOWED_CHARS = "jqxzJQXZ"
 
+# The same examples each time, and as long as they take: what a draw finds is found by `make test-long`, which draws
+# anew, and not by whoever submits something else that day.
+hypothesis.settings.register_profile(
+    "certain", derandomize=not os.environ.get("AIQSYNC_LONG"), deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # fmt: skip
+hypothesis.settings.load_profile("certain")
 TURN_S = 30  # longer than any test that takes a day, an hour or a month
 
 
