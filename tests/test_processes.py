@@ -14,7 +14,7 @@ from aiqsync.processes import Register
 def head():
     """A process in a session of its own, with a child."""
     process = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not psutil.Process(process.pid).children() and time.monotonic() < end:
         time.sleep(0.02)
     yield process
@@ -23,7 +23,7 @@ def head():
 
 
 def gone(process: psutil.Process) -> bool:
-    _, alive = psutil.wait_procs([process], timeout=5)
+    _, alive = psutil.wait_procs([process], timeout=60)
     return not alive or alive[0].status() == psutil.STATUS_ZOMBIE
 
 
@@ -36,7 +36,7 @@ def test_nothing_is_left(tmp_path, head, killed_before):
     if killed_before:
         head.send_signal(signal.SIGKILL)
         head.wait()
-    assert register.end("web", grace_s=2)
+    assert register.end("web", grace_s=20)
     assert all(gone(child) for child in children)
     assert register.names() == []
 

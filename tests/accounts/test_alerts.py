@@ -128,11 +128,11 @@ def test_two_dispatchers_tell_it_once():
 
     def look():
         try:
-            gate.wait(10)
+            gate.wait(60)
             opened.append(so(account, "a", "b").opened)
-            gate.wait(10)
+            gate.wait(60)
             so(account, now=NOW + MINUTE)
-            gate.wait(10)
+            gate.wait(60)
             closed.append(so(account, now=NOW + 30 * MINUTE).closed)
         finally:
             connection.close()
@@ -155,7 +155,7 @@ def test_two_senders_send_each_once():
 
     def send():
         try:
-            gate.wait(10)
+            gate.wait(60)
             sent.append(alerts.deliver_due(now=NOW))
         finally:
             connection.close()

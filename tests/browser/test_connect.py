@@ -132,7 +132,7 @@ def test_from_the_list_to_connected(page, account, sandbox):
     page.locator("[data-pill]", has_text="Connected").wait_for()
     page.locator("#sums").get_by_text("3 of 3").wait_for()
     page.locator("#runs").get_by_text("Customers").first.wait_for()
-    assert page.locator('[data-flow][data-status="ready"]').count() == 4
+    page.wait_for_function("""document.querySelectorAll('[data-flow][data-status="ready"]').length === 4""")
     fits(page)
 
 

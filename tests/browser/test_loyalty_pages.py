@@ -234,7 +234,7 @@ class Visit:
             for width in WIDTHS:
                 self.page.set_viewport_size({"width": width, "height": 900})
                 try:  # a chart draws itself anew first
-                    self.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=3000)
+                    self.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=15_000)
                 except self.too_late:
                     over = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
                     self.note(width, f"wider than the screen by {over}")

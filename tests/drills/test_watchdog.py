@@ -42,11 +42,11 @@ def beaten_since(moment) -> bool:
 @pytest.mark.parametrize("victim", ["workers", "monitor", "sentinel"])
 def test_a_killed_part_is_replaced(spawn, victim):
     dog = psutil.Process(spawn("worker", "--name", "drill", "--limit", str(LIMIT_S), "--grace", "2", Q_WORKERS="2").pid)
-    until(lambda: cluster(dog), 30, "the cluster started")
+    until(lambda: cluster(dog), 60, "the cluster started")
     began = timezone.now()
-    until(lambda: beaten_since(began), 20, "a first heartbeat")
+    until(lambda: beaten_since(began), 60, "a first heartbeat")
     sentinel, first, second, monitor, pusher = cluster(dog)
-    until(lambda: not OrmQ.objects.exists(), 10, "an idle queue")
+    until(lambda: not OrmQ.objects.exists(), 60, "an idle queue")
     for process in {"workers": [first, second], "monitor": [monitor], "sentinel": [sentinel]}[victim]:
         process.send_signal(signal.SIGKILL)
     killed = timezone.now()
@@ -84,9 +84,9 @@ def test_without_the_watchdog(transactional_db, tmp_path):
                     return below
             return []
 
-        until(parts, 30, "the cluster started")
+        until(parts, 60, "the cluster started")
         async_task("aiqsync.tasks.heartbeat")
-        until(lambda: not OrmQ.objects.exists(), 20, "a first task was acknowledged")
+        until(lambda: not OrmQ.objects.exists(), 60, "a first task was acknowledged")
         parts()[2].send_signal(signal.SIGKILL)
         time.sleep(1)
         async_task("aiqsync.tasks.heartbeat")

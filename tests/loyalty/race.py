@@ -85,7 +85,7 @@ def at_once(calls: list[Callable[[], object]], *, schema: str = "public") -> lis
         try:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET search_path TO {schema}, public")
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=60)
             answers[place] = call()
         except Exception as error:  # every exception is an answer here
             answers[place] = error
@@ -96,7 +96,7 @@ def at_once(calls: list[Callable[[], object]], *, schema: str = "public") -> lis
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=120)
     return answers
 
 

@@ -4,7 +4,7 @@ import threading
 from decimal import Decimal
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -19,37 +19,28 @@ from tests.factories import make_discount, make_user
 from tests.records import sale
 
 from .changing import World
-from .race import at_once
+from .race import Acting, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-HELD_UP = 1.5  # seconds a thread is given to get through where it should wait
 
 
 class Thread:
     """One step in a thread with a connection of its own; `end` waits for it and raises what it raised."""
 
     def __init__(self, account_id: int, step) -> None:
-        self.failures: list[Exception] = []
-        self.done = threading.Event()
+        def act():
+            with acting_in(account_id):
+                step()
 
-        def run():
-            try:
-                with acting_in(account_id):
-                    step()
-            except Exception as error:
-                self.failures.append(error)
-            finally:
-                self.done.set()
-                connections.close_all()
+        self.acting = Acting(act)
 
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
+    def gets_through(self) -> bool:
+        """Until it is through, or waits for a lock of somebody's."""
+        return self.acting.settle().over
 
     def end(self) -> None:
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-        if self.failures:
-            raise self.failures[0]
+        if isinstance(answer := self.acting.answer(), Exception):
+            raise answer
 
 
 @pytest.fixture
@@ -94,7 +85,7 @@ def test_a_page_is_open_while_the_change_is_confirmed_and_applied(world, monkeyp
         # Of somebody who has no wallet yet: nothing but the origin can hold the change up.
         page_of(world, *[sale(f"p{n}", customer_id="eve", sold_at=world.day(-1)) for n in range(5)])
         thread = Thread(world.account.pk, apply_all(world, change))
-        through = thread.done.wait(HELD_UP)
+        through = thread.gets_through()
     thread.end()
     assert through is not locked
     assert late(world) == (0 if locked else 5)
@@ -115,7 +106,7 @@ def test_a_page_that_begins_while_a_change_is_written_reads_all_of_it_or_nothing
     with acting_in(world.account.pk), transaction.atomic():
         changes.confirm(change=change, user=world.user, now=timezone.now())
         thread = Thread(world.account.pk, page)
-        through = thread.done.wait(HELD_UP)
+        through = thread.gets_through()
     thread.end()
     assert through is not locked
     # Locked out until the change is there; else by the rules of before, for all five: never by half of the change.
@@ -131,7 +122,7 @@ def test_pages_land_all_the_time_while_a_change_is_applied(world, monkeypatch):
     go = threading.Barrier(2)
 
     def pages():
-        go.wait(20)
+        go.wait(60)
         for n in range(40):
             with transaction.atomic():
                 landing.lock_origin(world.origin.pk)
@@ -140,7 +131,7 @@ def test_pages_land_all_the_time_while_a_change_is_applied(world, monkeypatch):
     thread = Thread(world.account.pk, pages)
     with acting_in(world.account.pk):
         changes.confirm(change=change, user=world.user, now=timezone.now())
-        go.wait(20)
+        go.wait(60)
         while world.work(slice_s=0, slices=1):
             pass
     thread.end()
@@ -177,7 +168,7 @@ def test_control_without_the_rows_they_hold_both_confirm(world, monkeypatch):
 
     def unheld(one):
         found = type(one).objects.get(pk=one.pk)
-        both.wait(20)
+        both.wait(60)
         return found
 
     monkeypatch.setattr(changes, "_held", unheld)
@@ -224,7 +215,7 @@ def test_redemptions_while_points_are_taken_down(world, monkeypatch, held):
     def slow(**asked):
         if not between:
             between.append(Thread(world.account.pk, redeem))
-            waited.append(not between[0].done.wait(HELD_UP))
+            waited.append(not between[0].gets_through())
         return real(**asked)
 
     monkeypatch.setattr(changes.ledger, "adjust", slow)
@@ -335,7 +326,7 @@ def test_an_expiry_is_rewritten_while_a_till_redeems(world, monkeypatch, held):
         found = real(**asked)
         if not threads:
             threads.append(Thread(world.account.pk, redeem))
-            waited.append(not threads[0].done.wait(HELD_UP))
+            waited.append(not threads[0].gets_through())
         return found
 
     monkeypatch.setattr(expiry, "preview", slow)

@@ -1,10 +1,9 @@
 """Becoming a member while sales land: nobody is paid twice, and nobody not at all."""
 
-import threading
 from datetime import date, timedelta
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from integrations import landing
 from integrations.kit.records import SaleRecord
@@ -13,6 +12,8 @@ from loyalty import audits, earning, ledger, personas
 from loyalty.models import Persona, Wallet
 from tests.factories import make_account, make_discount
 from tests.records import NOON, customer, land_customers, make_origin, sale
+
+from .race import Acting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,33 +29,16 @@ def shop():
     return origin, Persona.unscoped.get()
 
 
-def in_thread(step):
-    failures = []
-
-    def run():
-        try:
-            step()
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, failures
-
-
 def page_while(origin, record, meanwhile, *, locked=True):
-    """A page that is open while `meanwhile` runs elsewhere: rows and points first, then a pause, then the commit."""
+    """A page that is open while `meanwhile` runs elsewhere: rows and points first; when that waits or is through, the
+    commit."""
     with transaction.atomic():
         if locked:
             landing.lock_origin(origin.pk)
         landed = landing.sales(account_id=origin.account_id, origin_id=origin.pk, records=[record])
         sink().landed(Batch(origin.account_id, origin.pk, SaleRecord, landed.new, landed.changed, NOON))
-        thread, failures = in_thread(meanwhile)
-        thread.join(1.5)  # held up by the lock, or through without it
-    thread.join(20)
-    assert not failures
+        acting = Acting(meanwhile).settle()  # held up by the lock, or through without it
+    assert not isinstance(acting.answer(), Exception), acting.answer()
 
 
 def enrol(origin, persona):
@@ -95,19 +79,16 @@ def test_enrolling_and_redeeming_do_not_wait_for_each_other(shop):
     enrol(origin, persona)()
     ledger.adjust(account_id=origin.account_id, persona_id=persona.pk, points=1000, key="start", now=NOON)
     discount = make_discount(origin.account, points=100)
-    done = threading.Event()
 
     def redeem():
         ledger.redeem(
             account_id=origin.account_id, persona_id=persona.pk, discount_id=discount.pk, n=0, transaction="T",
             channel="till", now=NOON,
         )  # fmt: skip
-        done.set()
 
     with transaction.atomic():
         # What an enrolment holds while it settles the sales.
         list(Persona.unscoped.select_for_update(no_key=True).filter(pk=persona.pk))
-        thread, failures = in_thread(redeem)
-        assert done.wait(10), "the till waited for an enrolment"
-    thread.join(10)
-    assert not failures
+        acting = Acting(redeem).settle()
+        assert acting.over, "the till waited for an enrolment"
+    assert not isinstance(acting.answer(), Exception), acting.answer()

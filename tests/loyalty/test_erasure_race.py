@@ -31,7 +31,7 @@ def met(first, late, schema="public", *, waits=True):
     held, through = threading.Event(), threading.Event()
 
     def after():
-        held.wait(20)
+        held.wait(60)
         try:
             return late()
         finally:
@@ -42,7 +42,7 @@ def met(first, late, schema="public", *, waits=True):
             done = first()
             held.set()
             with connection.cursor() as cursor:
-                for _ in range(1000):
+                for _ in range(3000):
                     if waiting(cursor) or through.is_set():
                         break
                     time.sleep(0.01)

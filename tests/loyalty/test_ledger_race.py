@@ -250,7 +250,7 @@ def _waiting(act, meanwhile, schema: str):
     held, answers = threading.Event(), []
 
     def late():
-        held.wait(10)
+        held.wait(60)
         return act()
 
     def first():
@@ -258,7 +258,7 @@ def _waiting(act, meanwhile, schema: str):
             meanwhile()
             held.set()
             with connection.cursor() as cursor:  # until the other one waits for us
-                for _ in range(500):
+                for _ in range(3000):
                     if waiting(cursor):
                         break
                     time.sleep(0.01)

@@ -132,7 +132,7 @@ def in_threads(*steps):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     return failures
 
 
@@ -148,7 +148,7 @@ def test_somebody_else_takes_the_phone_meanwhile():
     def page():
         def decide(*args):
             look.set()
-            taken.wait(10)
+            taken.wait(60)
             return original(*args)
 
         matching._decide = decide
@@ -160,7 +160,7 @@ def test_somebody_else_takes_the_phone_meanwhile():
             matching._decide = original
 
     def sign_up():
-        look.wait(10)
+        look.wait(60)
         make_persona(account, phone=PHONE)
         taken.set()
 
@@ -183,7 +183,7 @@ def test_a_sale_and_its_customer_land_at_the_same_moment(locked):
                 landed = land(origin, record)
                 sink().landed(Batch(account.pk, origin.pk, type(record), landed.new, [], NOON))
                 if not locked:
-                    both.wait(10)
+                    both.wait(60)
 
         return step
 

@@ -514,7 +514,7 @@ def test_two_forms_wait_for_each_other_in_order(monkeypatch, in_order):
         forms.append((link, credential))
     if not in_order:
         monkeypatch.setattr(card_settings, "_hold_sources", lambda *_: False)
-    real, both, met = card_settings.save_settings, threading.Barrier(2, timeout=2), []
+    real, both, met = card_settings.save_settings, threading.Barrier(2, timeout=2 if in_order else 60), []
 
     def its_own_source_is_held(**given):
         try:

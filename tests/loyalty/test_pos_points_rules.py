@@ -30,7 +30,7 @@ from loyalty.models import Job, Mirroring, MirrorState, PointsImport, Programme
 
 from ..integrations.conftest import cova, running_sandbox  # noqa: F401  (fixtures)
 from .pos_till import LINES, SUMMARY, Till, today
-from .race import Acting
+from .race import Acting, overlap
 
 pytestmark = pytest.mark.django_db
 
@@ -236,19 +236,8 @@ class TestAtOnce:
 
         one, other = (card, fifo) if first == "card" else (fifo, card)
 
-        def late():
-            try:
-                other()
-            finally:
-                connections.close_all()
-
-        with transaction.atomic():
-            one()  # done, not committed
-            thread = threading.Thread(target=late)
-            thread.start()
-            thread.join(1.5)
-            assert thread.is_alive(), "the other waits for the word to be through"
-        thread.join(30)
+        # Done, not committed: the other waits for the word to be through.
+        assert overlap(one, other).waited
         assert len(refused) == 1 and refused[0].startswith("programme" if first == "card" else "card"), refused
         engine = Programme.unscoped.get(account=till.account).engine
         assert mirror.is_mirrored(origin_id=till.origin_id) == (engine == "legacy") == (first == "card")

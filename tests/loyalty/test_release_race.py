@@ -68,7 +68,7 @@ def while_waiting(act, meanwhile, schema: str) -> list[object]:
     held, over = threading.Event(), threading.Event()
 
     def late():
-        held.wait(10)
+        held.wait(60)
         try:
             return act()
         finally:
@@ -79,7 +79,7 @@ def while_waiting(act, meanwhile, schema: str) -> list[object]:
             done = meanwhile()
             held.set()
             with connection.cursor() as cursor:
-                for _ in range(1000):
+                for _ in range(3000):
                     if waiting(cursor) or over.is_set():
                         return done
                     time.sleep(0.01)

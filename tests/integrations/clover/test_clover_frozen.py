@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from integrations import pulling, services
 from integrations.kit.client import Client
-from integrations.kit.lanes import in_lane
+from integrations.kit.lanes import in_lane, stopping
 from integrations.models import Sale, StreamState
 
 from ..proving import proves
@@ -26,22 +26,33 @@ def test_frozen_in_the_middle_of_a_run_no_lane_calls_any_more(clover, monkeypatc
     state = StreamState.unscoped.get(credential=clover.credential, stream="sales")
     run = services.enqueue_run(state=state, enqueue=None)
     real, original = Client.send, pulling.Pull._keep_lease
-    sent, standing, hold = [], [], threading.Event()
+    sent, flying, standing, hold, gate = [], [], [], threading.Event(), threading.Lock()
+
+    def until(come):
+        end = time.monotonic() + 25  # a lane that ends is waited for longer
+        while not come() and time.monotonic() < end:
+            time.sleep(0.005)
 
     def send(client, *given, **more):
-        if in_lane():
-            if hold.is_set():
-                standing.append(1)
-                time.sleep(1)
-            sent.append(1)
-        return real(client, *given, **more)
+        if not in_lane():
+            return real(client, *given, **more)
+        with gate:
+            where = standing if hold.is_set() else flying
+            where.append(1)
+        if where is standing:
+            until(stopping)
+        sent.append(1)
+        try:
+            return real(client, *given, **more)
+        finally:
+            if where is flying:
+                flying.pop()
 
     def freeze(pull):
         if len(sent) > 30 and not hold.is_set():
-            hold.set()
-            until = time.monotonic() + 5
-            while len(standing) < 3 and time.monotonic() < until:
-                time.sleep(0.005)
+            with gate:
+                hold.set()
+            until(lambda: len(standing) >= 3 and not flying)
             link = {"connection": clover.credential.connection}
             services.freeze(**(link if target == "card" else {"credential": clover.credential}), now=timezone.now())
             clover.since = max(call["seq"] for call in clover.calls())

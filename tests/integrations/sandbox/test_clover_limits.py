@@ -142,14 +142,13 @@ def test_limits_can_be_changed_and_switched_off(limited):
 
 
 def test_a_paced_client_reads_everything_without_one_429():
-    """15 calls a second, one after the other, real clock: every page comes, no answer is 429."""
+    """At most 15 calls a second, one after the other, real clock: every page comes, no answer is 429."""
     with server.start("clover", customers=300, sales=1500, seed=7, days=80) as one:
         client = Client(one.url)
         pace, pages, offset = 1 / 15, 0, 0
-        due = time.monotonic()
         while True:
-            threading.Event().wait(max(0.0, due - time.monotonic()))
-            due += pace
+            # From each answer, not from a timetable: whoever was held up would catch up with it, too fast.
+            time.sleep(pace)
             query = ("limit=100", f"offset={offset}", "orderBy=modifiedTime ASC")
             rows = client.rows("/orders", *query, "expand=lineItems,discounts,payments")
             pages, offset = pages + 1, offset + len(rows)
