@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from .base import route
+from .consent_views import OptInEmail, OptInText
 from .docs import Docs, Schema
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
 from .push_views import Inventory, Member, Members, Sale, Sales
@@ -24,6 +25,9 @@ urlpatterns = [
     *route("v2/loyalty/lookup/<pii>", LoyaltyLookup),
     *route("v2/lookup/email/<email>", LookupEmail),
     *route("v2/lookup/<phone>", LookupPhone),
+    *route("v2/optin/text/<phone>/<state>", OptInText),
+    *route("v2/optin/email/<email>/<state>", OptInEmail),
+    *route("v1.1/optin/<uid>/<phone>/<state>", OptInText),
     *route("v1.1/stores/<uid>", Stores),
     *route("v1.1/createUpdateSale/<uid>", Sale),
     *route("v1.1/createUpdateSales/<uid>", Sales),

@@ -4,7 +4,7 @@ import pytest
 
 from aiqsync.accounts.models import Scope
 from loyalty.api import urls
-from loyalty.api.authentication import BAD_KEY
+from loyalty.api.authentication import BAD_KEY, RANK
 from loyalty.api.base import TillView
 from loyalty.api.unknown import Unknown
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store
@@ -28,6 +28,9 @@ TABLE = [
     ("v2/loyalty/lookup/<str:pii>", "POST", READ, {}, 404),
     ("v2/lookup/email/<str:email>", "GET", READ, None, 404),
     ("v2/lookup/<str:phone>", "GET", READ, None, 404),
+    ("v2/optin/text/<str:phone>/<str:state>", "PUT", POS, None, None),  # consent of an account is its own
+    ("v2/optin/email/<str:email>/<str:state>", "PUT", POS, None, None),
+    ("v1.1/optin/<str:uid>/<str:phone>/<str:state>", "PUT", POS, None, 403),
     ("v1.1/stores/<str:uid>", "GET", READ, None, 403),
     ("v1.1/createUpdateSale/<str:uid>", "POST", POS, SALE, 403),
     ("v1.1/createUpdateSales/<str:uid>", "POST", POS, [SALE], 403),
@@ -66,7 +69,7 @@ def address(till):
     done = till.data("PUT", till.url(discount) + "/T0")
     head, token = till.url(discount).rsplit("/", 1)
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
-             "discount": str(discount.number), "redemption": done["redemptionID"]}  # fmt: skip
+             "discount": str(discount.number), "redemption": done["redemptionID"], "state": "true"}  # fmt: skip
 
     def of(route: str) -> str:
         for name, value in known.items():
@@ -86,7 +89,7 @@ class TestEachRoute:
     @pytest.mark.parametrize("having", list(Scope))
     def test_with_each_scope(self, till, address, route, method, scope, body, foreign, having):
         response = till.call(method, address(route), body, key=make_key(till.account, having))
-        if having == READ and scope == POS:
+        if RANK[having] < RANK[scope]:
             assert "scope" in sentence(response, 403)
             assert till.balance == 900
         else:
