@@ -169,7 +169,7 @@ def set_by_caller(
         raise CannotAsk("No carrier is set up, so the question would reach nobody. Nothing was changed.")
     with transaction.atomic():
         held = _held(account_id, channel, address, now)
-        persona_id = _persona_of(account_id, channel, address)
+        persona_id = persona_of(account_id, channel, address)
         said = {"account_id": account_id, "channel": channel, "address": address, "now": now}
         said |= {"persona_id": persona_id, "store_id": store_id, "source": ConsentSource.API}
         why_not = ""
@@ -385,7 +385,7 @@ def incoming(*, account_id: int, channel: str, address: str, text: str, now: dat
 
     with transaction.atomic():
         held = _held(account_id, channel, address, now)
-        persona_id = _persona_of(account_id, channel, address)
+        persona_id = persona_of(account_id, channel, address)
         if first in STOP_WORDS:
             state = record(**said, act=ConsentAct.STOP, wording=text[:500], persona_id=persona_id)
             reply(messages.STOPPED, f"{account.name}: you will get no more messages. Send START to get them again.")
@@ -415,7 +415,8 @@ def incoming(*, account_id: int, channel: str, address: str, text: str, now: dat
         return Heard("nothing", held.state)
 
 
-def _persona_of(account_id: int, channel: str, address: str) -> int | None:
+def persona_of(account_id: int, channel: str, address: str) -> int | None:
+    """Whose the address is; of a shared one, who bought last."""
     from . import personas
 
     given = {"phone": address} if channel == ConsentChannel.SMS else {"email": address}

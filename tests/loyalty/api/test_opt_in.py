@@ -1,4 +1,4 @@
-"""Opt-in by a call (reference: 6.1 to 6.3): forced unless asked, makes nobody known, and never turns the shopper's no."""
+"""Opt-in by a call (reference: 6.1 to 6.3): forced unless asked, and never against the shopper's own no."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def put(till, word="true", phone="6045550142", query=""):
 
 class TestForced:
     def test_c_tookan_an_empty_put_with_a_json_type_before_the_text(self, till):
-        """The delivery webhook of C-TOOKAN: opt in a ten-digit phone without a body, look for exactly 200, then text."""
+        """The delivery webhook: opt in a ten-digit phone without a body, look for exactly 200, then text."""
         data = till.data("PUT", SMS + STRANGER + "/true", raw=b"")
         assert data == {"contactID": None, "optIn": True, "state": "in", "message": ""}
         assert not Persona.unscoped.filter(phone="+1" + STRANGER).exists()  # it never creates a contact
