@@ -157,7 +157,7 @@ PEOPLE = (
     Case("pin_one_live", copy("loyalty_pin"), but=copy("loyalty_pin", closed_at="now()")),
     Case("pin_expires", "UPDATE loyalty_pin SET expires_at = created_at"),
     Case("pin_tries", "UPDATE loyalty_pin SET tries = 6", but="UPDATE loyalty_pin SET tries = 5"),
-    Case("audience_name_once", copy("loyalty_audience")),
+    Case("audience_name_once", copy("loyalty_audience", public_id=NEW)),
     Case("audience_member_once", copy("loyalty_audiencemember"),
          but=copy("loyalty_audiencemember", left_at="joined_at")),
     Case("audience_member_stay", "UPDATE loyalty_audiencemember SET left_at = joined_at - interval '1 second'",
