@@ -49,13 +49,14 @@ def _shape(name: str, *, whole: bool) -> serializers.Serializer:
     return inline_serializer(name, fields)
 
 
+_STORE = _shape("Store", whole=True)
+
+
 class Stores(TillView):
     @extend_schema(
         summary="The account's stores",
         tags=["stores"],
-        responses=inline_serializer(
-            "StoreList", {"stores": serializers.ListField(child=_shape("Store", whole=True), allow_null=True)}
-        ),
+        responses=inline_serializer("StoreList", {"stores": serializers.ListField(child=_STORE, allow_null=True)}),
     )
     def get(self, request: Request, uid: str) -> Response:
         names = services.pos_names(account_id=self.caller.account_id)
@@ -71,7 +72,7 @@ class OneStore(TillView):
         summary="Change a store",
         tags=["stores"],
         request=_shape("StoreChange", whole=False),
-        responses=_shape("Store", whole=True),
+        responses=_STORE,
         parameters=[OpenApiParameter("store", OpenApiTypes.STR, OpenApiParameter.PATH, description="The store's id.")],
     )
     def put(self, request: Request, uid: str, store: str) -> Response:
