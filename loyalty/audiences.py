@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from aiqsync.accounts.models import Account
 
-from .models import Audience, Discount, Modifier, Persona
+from .models import Audience, Discount, Modifier, Persona, Programme
 
 EVERY = timedelta(minutes=10)
 
@@ -82,6 +82,12 @@ def _asked(audience: Audience, now: datetime) -> dict[str, Any]:
     }
 
 
+# Persons, not rows: who was merged meanwhile is one.
+_SIZE = """SELECT count(DISTINCT coalesce(p.merged_into_id, p.id)) FROM loyalty_audiencemember a
+            JOIN loyalty_persona p ON p.id = a.persona_id
+            WHERE a.account_id = %(account)s AND a.left_at IS NULL AND a.audience_id = %(audience)s"""
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     count: int
@@ -129,8 +135,26 @@ def refresh(*, audience: Audience, now: datetime) -> tuple[int, int]:
             asked,
         )
         came = cursor.rowcount
-        Audience.unscoped.filter(pk=audience.pk).update(refreshed_at=now)
+        cursor.execute(
+            f"UPDATE loyalty_audience SET refreshed_at = %(now)s, size = ({_SIZE}) WHERE id = %(audience)s", asked
+        )
     return came, went
+
+
+def count_members_due(*, now: datetime) -> int:
+    """How many are members, counted for each account every ten minutes. Returns how many accounts were counted."""
+    due = Q(members_at=None) | Q(members_at__lte=now - EVERY)
+    done = 0
+    for account_id in Programme.unscoped.filter(due).order_by("pk").values_list("account_id", flat=True):
+        members = count_members(account_id=account_id)
+        done += Programme.unscoped.filter(due, account_id=account_id).update(members=members, members_at=now)
+    return done
+
+
+def count_members(*, account_id: int) -> int:
+    """How many people are members now: roots, without test shoppers and who was archived or removed."""
+    people = Persona.unscoped.filter(account_id=account_id, member_from__isnull=False, merged_into=None, is_test=False)
+    return people.filter(archived_at=None, erased_at=None).count()
 
 
 def refresh_due(*, now: datetime) -> int:
@@ -219,3 +243,48 @@ def sizes(*, account_id: int) -> dict[int, int]:
             [account_id],
         )
         return dict(cursor.fetchall())
+
+
+SIGNED_UP, SIGNED_UP_ID = "Signed Up", "signed-up"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An audience as others are told of it. `traits`: what its rules ask for, by name; empty when it is by hand."""
+
+    public_id: str
+    name: str
+    size: int
+    traits: dict[str, Any]
+
+
+def listed(*, account_id: int, start: int, limit: int) -> list[Listed]:
+    """The members as one of its own, then the account's by name. Sizes are those of the last refresh."""
+    found = []
+    if start == 0:
+        counted = Programme.unscoped.filter(account_id=account_id).values_list("members", flat=True).first()
+        members = count_members(account_id=account_id) if counted is None else counted
+        found.append(Listed(SIGNED_UP_ID, SIGNED_UP, members, {"loyaltyMember": True}))
+    first, end = max(start - 1, 0), start + limit - 1
+    rows = Audience.unscoped.filter(account_id=account_id, archived_at=None).select_related("store")
+    for one in rows.order_by("name", "pk")[first:end]:
+        found.append(Listed(str(one.public_id), one.name, one.size, _traits(one) if one.by_rules else {}))
+    return found
+
+
+def _traits(audience: Audience) -> dict[str, Any]:
+    spend = audience.min_spend_cents
+    asked = {
+        "loyaltyMember": audience.members_only or None,
+        "minPoints": audience.min_points,
+        "minSpend": None if spend is None else spend / 100,
+        "minOrders": audience.min_orders,
+        "boughtWithinDays": audience.seen_within_days,
+        "notBoughtForDays": audience.away_for_days,
+        "birthdayWithinDays": audience.birthday_within_days,
+        "customerType": audience.customer_type or None,
+        "favoriteStoreID": audience.store.number if audience.store else None,
+        "pricingGroup": audience.pricing_group or None,
+        "smsOptIn": audience.texts or None,
+    }
+    return {name: value for name, value in asked.items() if value is not None}

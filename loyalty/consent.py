@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 
@@ -21,7 +22,7 @@ from aiqsync.accounts.tenancy import acting_in
 from integrations.services import e164, email_of
 
 from . import addresses, messages
-from .models import ConsentAct, ConsentChannel, ConsentLine, ConsentNow, ConsentSource, ConsentState, Message
+from .models import ConsentAct, ConsentChannel, ConsentLine, ConsentNow, ConsentSource, ConsentState, Message, Persona
 
 MOST_REQUESTS = 2
 ASK_AGAIN_AFTER = timedelta(days=1)
@@ -35,6 +36,19 @@ YES_WORDS = frozenset({"Y", "YES"})
 
 class NotAsked(Exception):
     """The question was not put; the message is a sentence that says why."""
+
+
+class CannotAsk(Exception):
+    """No question can be put to anybody; nothing was changed. The message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What holds after a caller's statement. `why_not` is a sentence when that is not what the caller asked for."""
+
+    state: str
+    why_not: str
+    contact_id: UUID | None  # whose the address is, when somebody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,17 @@ _MOVES: dict[str, tuple[str, frozenset[str]]] = {
     ConsentAct.IMPORT_OUT: (ConsentNow.OUT, _FROM_ANY),
 }
 _TO_YES = frozenset({ConsentAct.OPT_IN, ConsentAct.IMPORT_IN})
+
+
+# Who stood before the shopper, or was the shopper: a no of his own, which a program does not overrule. What remains is
+# what programs and lists said before.
+_HIS_OWN = frozenset(
+    {ConsentSource.SHOPPER, ConsentSource.FORM, ConsentSource.QUEUE, ConsentSource.TILL, ConsentSource.STAFF}
+)
+_STOP_STANDS = "This address sent STOP. Only the shopper can take that back, by sending START."
+_NO_STANDS = "The shopper said no. A new yes has to come from the shopper."
+CALLER_YES = "Opted in by a call to the API, which says that the shopper agreed. No question was put."
+CALLER_NO = "Opted out by a call to the API."
 
 
 def record(
@@ -95,7 +120,9 @@ def record(
         late = act in _TO_YES and held.line_id is not None and said_at < held.since
         removed = act in _TO_YES and addresses.is_kept(held.address)
         follows = held.state in allowed and not late and not removed
-        if held.state == to and act != ConsentAct.REQUESTED:
+        # His own no says more than a program's: it is noted beside it, and stands where that would not.
+        says_more = act == ConsentAct.OPT_OUT and source in _HIS_OWN and not _is_his_own_no(held)
+        if held.state == to and act != ConsentAct.REQUESTED and not says_more:
             return held.state
         line = ConsentLine.unscoped.create(
             account_id=account_id,
@@ -121,6 +148,68 @@ def record(
         if to in (ConsentNow.STOPPED, ConsentNow.OUT):
             messages.cancel(account_id=account_id, channel=channel, address=address)
         return held.state
+
+
+def set_by_caller(
+    *,
+    account_id: int,
+    channel: str,
+    address: str,
+    yes: bool,
+    now: datetime,
+    asks: bool = False,
+    store_id: int | None = None,
+) -> Told:
+    """A program says yes or no for an address; it makes nobody known. `asks`: a yes is asked for by a message first.
+
+    A no always holds. A yes holds at once, but never after STOP, nor against a no that the shopper said himself or
+    staff wrote down for him. Raises CannotAsk where no message would reach anybody.
+    """
+    if yes and asks and not messages.can_ask(channel):
+        raise CannotAsk("No carrier is set up, so the question would reach nobody. Nothing was changed.")
+    with transaction.atomic():
+        held = _held(account_id, channel, address, now)
+        persona_id = persona_of(account_id, channel, address)
+        said = {"account_id": account_id, "channel": channel, "address": address, "now": now}
+        said |= {"persona_id": persona_id, "store_id": store_id, "source": ConsentSource.API}
+        why_not = ""
+        if yes and asks and held.state != ConsentNow.IN:
+            try:
+                ask(**said)
+                state: str = ConsentNow.REQUESTED
+            except NotAsked as error:
+                state, why_not = held.state, str(error)
+        else:
+            stands = held.state == ConsentNow.STOPPED or yes and _is_his_own_no(held)
+            # IMPORT_IN follows no no: the line is kept as what was said and not followed.
+            act = (ConsentAct.IMPORT_IN if stands else ConsentAct.OPT_IN) if yes else ConsentAct.OPT_OUT
+            wording = CALLER_YES if yes else CALLER_NO
+            if stands and _is_repeated(held, wording):
+                state = held.state
+            else:
+                state = record(**said, act=act, wording=wording)
+            if yes and state != ConsentNow.IN:
+                why_not = _STOP_STANDS if state == ConsentNow.STOPPED else _NO_STANDS
+        whose = Persona.unscoped.filter(pk=persona_id).values_list("contact_id", flat=True).first()
+    return Told(str(state), why_not, whose)
+
+
+def _is_his_own_no(held: ConsentState) -> bool:
+    return held.state == ConsentNow.OUT and (
+        addresses.is_kept(held.address) or held.line is not None and held.line.source in _HIS_OWN
+    )
+
+
+def _is_repeated(held: ConsentState, wording: str) -> bool:
+    """The same was said last time, and not followed then: a shop that says it with every order fills no journal."""
+    last = (
+        ConsentLine.unscoped.filter(account_id=held.account_id, channel=held.channel, address=held.address)
+        .order_by("-id")
+        .first()
+    )
+    return last is not None and (last.act, last.source, last.wording) == (
+        ConsentAct.IGNORED, ConsentSource.API, wording,
+    )  # fmt: skip
 
 
 def _held(account_id: int, channel: str, address: str, now: datetime) -> ConsentState:
@@ -256,7 +345,7 @@ def ask(
     with transaction.atomic():
         held = _held(account_id, channel, address, now)
         if held.state == ConsentNow.STOPPED:
-            raise NotAsked("This address sent STOP. Only the shopper can take that back, by sending START.")
+            raise NotAsked(_STOP_STANDS)
         if held.state == ConsentNow.OUT:
             raise NotAsked("The shopper said no. A new yes has to come from the shopper, not from a question of ours.")
         if held.state == ConsentNow.IN:
@@ -296,7 +385,7 @@ def incoming(*, account_id: int, channel: str, address: str, text: str, now: dat
 
     with transaction.atomic():
         held = _held(account_id, channel, address, now)
-        persona_id = _persona_of(account_id, channel, address)
+        persona_id = persona_of(account_id, channel, address)
         if first in STOP_WORDS:
             state = record(**said, act=ConsentAct.STOP, wording=text[:500], persona_id=persona_id)
             reply(messages.STOPPED, f"{account.name}: you will get no more messages. Send START to get them again.")
@@ -326,7 +415,8 @@ def incoming(*, account_id: int, channel: str, address: str, text: str, now: dat
         return Heard("nothing", held.state)
 
 
-def _persona_of(account_id: int, channel: str, address: str) -> int | None:
+def persona_of(account_id: int, channel: str, address: str) -> int | None:
+    """Whose the address is; of a shared one, who bought last."""
     from . import personas
 
     given = {"phone": address} if channel == ConsentChannel.SMS else {"email": address}

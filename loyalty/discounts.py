@@ -1,11 +1,12 @@
 """Discounts: what shoppers can have for points, whom they are for, and what the POS can do with them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Prefetch, Q, QuerySet
 
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import TenantModel
@@ -13,7 +14,7 @@ from integrations.services import Card, cards_in_use
 from stores.models import Store, StoreMapping
 
 from . import ledger, pictures
-from .models import Audience, CodeKind, Discount, DiscountAudience, DiscountStore, Reward
+from .models import Audience, CodeKind, Discount, DiscountAudience, DiscountImage, DiscountStore, Programme, Reward
 
 CHECK_EVERY = timedelta(hours=24)
 LOOKED_AT = 5  # the latest redemptions whose sale was seen
@@ -228,3 +229,34 @@ def check_due(*, now: datetime) -> int:
     due = Q(checked_at=None) | Q(checked_at__lte=now - CHECK_EVERY)
     accounts = Discount.unscoped.filter(due, archived_at=None).order_by("account").values_list("account", flat=True)
     return sum(check(account_id=account_id, now=now) for account_id in list(accounts.distinct()))
+
+
+# What the programme offers, for whoever lists it.
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The programme under its shop's name, and its tier rewards, the lowest first."""
+
+    name: str
+    programme: Programme
+    tiers: list[Discount]
+
+
+def defined(*, account_id: int) -> list[Discount]:
+    """Every discount that is not archived, in the wallet's order, with pictures' addresses, stores and audiences."""
+    return list(
+        Discount.unscoped.filter(account_id=account_id, archived_at=None).prefetch_related(
+            Prefetch("images", DiscountImage.unscoped.defer("data")),  # a picture may have 800 kB
+            Prefetch("stores", DiscountStore.unscoped.select_related("store")),
+            Prefetch("audiences", DiscountAudience.unscoped.select_related("audience")),
+        )
+    )
+
+
+def offer(*, account_id: int) -> Offer:
+    """The account's programme and the discounts that are its tiers."""
+    name = Account.objects.values_list("name", flat=True).get(pk=account_id)
+    programme = Programme.unscoped.filter(account_id=account_id).first() or Programme(account_id=account_id)
+    tiers = Discount.unscoped.filter(account_id=account_id, archived_at=None, reward=Reward.TIER)
+    return Offer(name, programme, list(tiers.order_by("points", "number")))

@@ -32,7 +32,7 @@ TONES = {
 PURPOSES = {
     outbox.OPT_IN: "Question: may we write", outbox.OPT_IN_ENROLS: "Question: join and may we write",
     outbox.CONFIRM: "Confirmation", outbox.PIN: "Code", outbox.STOPPED: "Answer to STOP", outbox.HELP: "Answer to HELP",
-    outbox.NOTICE: "Notice",
+    outbox.NOTICE: "Notice", outbox.TRANSACTIONAL: "About an order",
 }  # fmt: skip
 ACT_TONES = {
     ConsentAct.OPT_IN: "good", ConsentAct.UNSTOP: "good", ConsentAct.IMPORT_IN: "good", ConsentAct.STOP: "bad",

@@ -18,8 +18,8 @@ from .models import ConsentNow, ConsentState, Message, MessageState, Persona
 
 log = logging.getLogger("loyalty.messages")
 
-OPT_IN, OPT_IN_ENROLS, CONFIRM, PIN, STOPPED, HELP, NOTICE = (
-    "opt_in", "opt_in_enrols", "confirm", "pin", "stopped", "help", "notice",
+OPT_IN, OPT_IN_ENROLS, CONFIRM, PIN, STOPPED, HELP, NOTICE, TRANSACTIONAL = (
+    "opt_in", "opt_in_enrols", "confirm", "pin", "stopped", "help", "notice", "transactional",
 )  # fmt: skip
 
 # What an address must have said for each purpose. A code is asked for by the shopper at the counter; the answers to
@@ -30,6 +30,7 @@ _MAY: dict[str, frozenset[str]] = {
     CONFIRM: frozenset({ConsentNow.IN}),
     NOTICE: frozenset({ConsentNow.IN}),
     PIN: frozenset(ConsentNow.values) - {ConsentNow.STOPPED},
+    TRANSACTIONAL: frozenset(ConsentNow.values) - {ConsentNow.STOPPED, ConsentNow.OUT},
     STOPPED: frozenset(ConsentNow.values),
     HELP: frozenset(ConsentNow.values),
 }

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import Count
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminURLInputWidget
 
 from aiqsync.accounts import audit
 from aiqsync.accounts.base_admin import TenantAdmin
@@ -19,10 +20,39 @@ from integrations import registry
 from integrations.models import Location
 
 from . import services
-from .models import Store, StoreMapping
+from .models import REVIEW_SITES, Store, StoreMapping
+
+
+def _site(label: str) -> forms.URLField:
+    widget = UnfoldAdminURLInputWidget(attrs={"placeholder": "https://"})
+    return forms.URLField(label=label, required=False, max_length=500, assume_scheme="https", widget=widget)
 
 
 class StoreForm(forms.ModelForm):
+    """Review links are kept together and typed one by one."""
+
+    google = _site("Google reviews")
+    facebook = _site("Facebook")
+    leafly = _site("Leafly")
+    weedmaps = _site("Weedmaps")
+    instagram = _site("Instagram")
+    twitter = _site("Twitter")
+    yelp = _site("Yelp")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for site in REVIEW_SITES:
+            if site in self.fields:
+                self.initial[site] = self.instance.review_links.get(site, "")
+
+    def clean(self):
+        data = super().clean()
+        typed = {site: data[site] for site in REVIEW_SITES if site in data}
+        self.instance.review_links = {
+            site: address for site, address in (self.instance.review_links | typed).items() if address
+        }
+        return data
+
     def clean_country(self) -> str:
         return self.cleaned_data["country"].strip().upper()
 
@@ -46,7 +76,17 @@ class StoreAdmin(TenantAdmin):
     change_form_outer_after_template = "aiqsync/stores/mappings.html"
     fieldsets = [
         (None, {"fields": ["number_shown", "name", "nickname", "phone", "email", "timezone"]}),
-        ("Address", {"fields": ["street", "city", "state", "postal_code", "country"]}),
+        (
+            "Address",
+            {"fields": ["street", "city", "state", "postal_code", "country", ("latitude", "longitude")]},
+        ),
+        (
+            "On the web",
+            {
+                "fields": ["avatar", "online_shop_url", *REVIEW_SITES],
+                "description": "What the API tells of the store to apps and web shops. Empty: none.",
+            },
+        ),
     ]
 
     def get_queryset(self, request):

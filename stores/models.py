@@ -1,12 +1,36 @@
 """The merchant's shops, and which of the POS's locations is which shop."""
 
-from django.core.validators import MinValueValidator
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models
+from django.db.models import Q
 from django.utils.timezone import now
 
 from aiqsync.accounts.models import ApiKey, Membership, zones
 from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
 from integrations.models import Location
+
+REVIEW_SITES = ("google", "facebook", "leafly", "weedmaps", "instagram", "twitter", "yelp")
+_WEB = URLValidator(["http", "https"])
+
+
+def check_review_links(links: Any) -> None:
+    """A site's name to an address of the web, for the sites there are."""
+    if not isinstance(links, dict) or any(site not in REVIEW_SITES for site in links):
+        raise ValidationError("Addresses by site; the sites are " + ", ".join(REVIEW_SITES) + ".")
+    for site, address in links.items():
+        if not isinstance(address, str) or len(address) > 500:
+            raise ValidationError(f"{site}: an address of at most 500 characters.")
+        try:
+            _WEB(address)
+        except ValidationError:
+            raise ValidationError(f"{site}: an address as https://… is needed.") from None
+
+
+def _web_address(label: str, help_text: str) -> models.CharField:
+    return models.CharField(label, max_length=500, blank=True, validators=[_WEB], help_text=help_text)
 
 
 class Store(TenantModel):
@@ -22,6 +46,17 @@ class Store(TenantModel):
     state = models.CharField("state or province", max_length=10, blank=True)
     postal_code = models.CharField("postal code", max_length=20, blank=True)
     country = models.CharField(max_length=2, blank=True)
+    latitude = models.DecimalField(
+        max_digits=8, decimal_places=6, null=True, blank=True,
+        validators=[MinValueValidator(-90), MaxValueValidator(90)], help_text="Degrees north, as 49.282729.",
+    )  # fmt: skip
+    longitude = models.DecimalField(
+        max_digits=9, decimal_places=6, null=True, blank=True,
+        validators=[MinValueValidator(-180), MaxValueValidator(180)], help_text="Degrees east, as -123.120738.",
+    )  # fmt: skip
+    avatar = _web_address("picture", "The address of a square picture of the store.")
+    online_shop_url = _web_address("online shop", "Where shoppers order from this store.")
+    review_links = models.JSONField(default=dict, blank=True, validators=[check_review_links])
     timezone = models.CharField(
         max_length=64,
         choices=zones,
@@ -35,10 +70,21 @@ class Store(TenantModel):
         constraints = [
             models.UniqueConstraint(fields=["account", "number"], name="store_number_once"),
             tenant_parent("store"),
+            models.CheckConstraint(
+                condition=Q(latitude=None, longitude=None)
+                | Q(latitude__isnull=False, longitude__isnull=False)
+                & Q(latitude__gte=-90, latitude__lte=90, longitude__gte=-180, longitude__lte=180),
+                name="store_place",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if (self.latitude is None) != (self.longitude is None):
+            missing = "latitude" if self.latitude is None else "longitude"
+            raise ValidationError({missing: "Both, or neither: one alone is no place."})
 
 
 class StoreMapping(TenantModel):

@@ -1,9 +1,13 @@
 """Stores and their mapping to the POS's locations."""
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from aiqsync.accounts import audit
 from aiqsync.accounts.models import Account
 from aiqsync.accounts.tenancy import current_account_id
 from integrations.models import Location
@@ -21,6 +25,61 @@ def next_number(account_id: int) -> int:
 def create(*, account_id: int, **fields) -> Store:
     """A new store, with the next number."""
     return Store.unscoped.create(account_id=account_id, number=next_number(account_id), **fields)
+
+
+class Wrong(Exception):
+    """A value cannot be kept. `field` is the model's, the message a sentence."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@transaction.atomic
+def change(*, account_id: int, number: int, fields: dict[str, Any], by: str) -> Store | None:
+    """Write these fields of a store, and a line of the activity log when something changed; None: no such store.
+
+    Review links are taken one by one: those that are not named stay, an empty one goes. Raises Wrong; nothing is
+    written then.
+    """
+    store = Store.unscoped.select_for_update(no_key=True).filter(account_id=account_id, number=number).first()
+    if store is None:
+        return None
+    if "review_links" in fields:
+        links = store.review_links | fields["review_links"]
+        fields = fields | {"review_links": {site: address for site, address in links.items() if address}}
+    before = {name: getattr(store, name) for name in fields}
+    for name, value in fields.items():
+        setattr(store, name, value)
+    try:
+        store.clean_fields(exclude=[field.name for field in Store._meta.concrete_fields if field.name not in fields])
+        store.clean()
+    except ValidationError as error:
+        field, told = next(iter(error.message_dict.items()))
+        raise Wrong(field, told[0]) from None
+    changed = [name for name in fields if getattr(store, name) != before[name]]
+    if changed:
+        store.save(update_fields=changed)
+        audit.record(
+            act="store.changed", target=str(store), detail={n: str(getattr(store, n)) for n in changed} | {"by": by}
+        )
+    return store
+
+
+def pos_names(*, account_id: int) -> dict[int, dict[str, str]]:
+    """By store and platform what the POS calls it; of several places of a POS the last that was mapped."""
+    names: dict[int, dict[str, str]] = {}
+    mapped = StoreMapping.unscoped.filter(account_id=account_id, store__isnull=False)
+    for one in mapped.select_related("location__origin").order_by("pk"):
+        place = one.location
+        names.setdefault(one.store_id, {})[place.origin.platform] = place.name or place.external_id
+    return names
+
+
+def numbers_of_locations(*, account_id: int) -> dict[int, int]:
+    """Which store (its public number) a location of a POS is, for those that are one."""
+    mapped = StoreMapping.unscoped.filter(account_id=account_id, store__isnull=False)
+    return dict(mapped.values_list("location_id", "store__number"))
 
 
 @transaction.atomic

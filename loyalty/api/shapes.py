@@ -23,6 +23,13 @@ class Body:
             raise Unreadable("The body must be a JSON object.")
         self.fields: dict[str, Any] = data
 
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Body":
+        """An object within the body, read in the same way."""
+        body = cls.__new__(cls)
+        body.fields = fields
+        return body
+
     def text(self, *names: str, longest: int = 200) -> str:
         """The first of the names that is there, trimmed; "" when none is. A whole number is taken as its digits."""
         for name in names:
@@ -42,6 +49,20 @@ class Body:
                 return value
         return ""
 
+    def words(self, name: str, *, longest: int) -> str:
+        """Text as it is, of several lines too (CR LF as LF); "" when it is not there."""
+        value = self.fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise Refused(f"{name}: must be text.")
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+        if len(value) > longest:
+            raise Refused(f"{name}: at most {longest} characters.")
+        if CONTROL.search(value.replace("\n", "")):
+            raise Refused(f"{name}: contains characters that cannot be stored.")
+        return value
+
     def flag(self, name: str) -> bool | None:
         """True, False, or None when it is not there. Clients also send 0, 1 and words."""
         value = self.fields.get(name)
@@ -55,7 +76,7 @@ class Body:
 
     def cents(self, name: str) -> int | None:
         """Dollars from 0 on as whole cents (a part of a cent is dropped), or None when the field is not there."""
-        value = self._number(name)
+        value = self.number(name)
         if value is None:
             return None
         if not 0 <= value < 10**9:
@@ -64,7 +85,7 @@ class Body:
 
     def points(self, name: str) -> Decimal | None:
         """Points above 0 with at most two decimals, or None when the field is not there."""
-        value = self._number(name)
+        value = self.number(name)
         if value is None:
             return None
         if not 0 < value < 10**12:
@@ -74,7 +95,8 @@ class Body:
             raise Unreadable(f"{name}: at most two decimals.")
         return round(points, 2)
 
-    def _number(self, name: str) -> int | float | None:
+    def number(self, name: str) -> int | float | None:
+        """A finite number, or None when the field is not there."""
         value = self.fields.get(name)
         if value is None:
             return None

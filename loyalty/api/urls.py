@@ -3,11 +3,16 @@
 from django.urls import path, re_path
 
 from .base import route
+from .consent_views import OptInEmail, OptInText
 from .docs import Docs, Schema
+from .marketing_views import Audiences, Campaigns, CampaignsOfAccount, CampaignStats, Conversions
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
+from .product_views import Products
 from .push_views import Inventory, Member, Members, Sale, Sales
 from .redemption_views import Redeem, RedeemForOrder, Revert
-from .store_views import Stores
+from .reward_views import DiscountGroups, Discounts, Programme
+from .sms_views import Sms
+from .store_views import OneStore, Stores
 from .unknown import Unknown
 from .wallet_views import WalletBody, WalletByPhone
 
@@ -24,7 +29,21 @@ urlpatterns = [
     *route("v2/loyalty/lookup/<pii>", LoyaltyLookup),
     *route("v2/lookup/email/<email>", LookupEmail),
     *route("v2/lookup/<phone>", LookupPhone),
+    *route("v2/optin/text/<phone>/<state>", OptInText),
+    *route("v2/optin/email/<email>/<state>", OptInEmail),
+    *route("v1.1/optin/<uid>/<phone>/<state>", OptInText),
+    *route("v2/sms", Sms),
     *route("v1.1/stores/<uid>", Stores),
+    *route("v1.1/stores/<uid>/<store>", OneStore),
+    *route("v1.1/audiences/<uid>", Audiences),
+    *route("v2/campaigns", Campaigns),
+    *route("v2/campaign/stats/<campaign>", CampaignStats),
+    *route("v1.1/campaigns/<uid>", CampaignsOfAccount),
+    *route("v1.1/conversions/<uid>", Conversions),
+    *route("v2/discount/groups", DiscountGroups),
+    *route("v2/discount/<uid>", Discounts),
+    *route("v2/loyalty/default/<uid>", Programme),
+    *route("v2/brand/products", Products),
     *route("v1.1/createUpdateSale/<uid>", Sale),
     *route("v1.1/createUpdateSales/<uid>", Sales),
     *route("v1.1/createUpdateMember/<uid>", Member),

@@ -116,9 +116,9 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
         "name": reward.name,
         "pageTitle": reward.description,
         "inStoreRedemption": reward.in_store_only,
-        "dollarValue": _dollars(reward.amount_cents),
+        "dollarValue": dollars(reward.amount_cents),
         "percentageValue": reward.percent,
-        "minimumSpend": _dollars(reward.min_spend_cents),
+        "minimumSpend": dollars(reward.min_spend_cents),
         "pointsDeduction": reward.price,
         "tierDiscount": reward.tier,
         "reusable": reward.reusable,
@@ -128,6 +128,7 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
     }
 
 
-def _dollars(cents: int) -> int | float:
+def dollars(cents: int) -> int | float:
+    """Cents as the wire has money: whole dollars as a whole number."""
     whole, rest = divmod(cents, 100)
     return cents / 100 if rest else whole

@@ -104,7 +104,7 @@ class Message(TenantModel):
     channel = models.CharField(max_length=6, choices=ConsentChannel)
     address = models.CharField(max_length=254)
     persona = TenantKey(Persona, null=True, related_name="messages")
-    purpose = models.CharField(max_length=16, help_text="opt_in, confirm, pin, stopped, notice")
+    purpose = models.CharField(max_length=16, help_text="opt_in, confirm, pin, stopped, notice, transactional")
     subject = models.CharField(max_length=200, blank=True)
     body = models.TextField()
     state = models.CharField(max_length=10, choices=MessageState, default=MessageState.QUEUED)
@@ -124,6 +124,7 @@ class Message(TenantModel):
         indexes = [
             models.Index(fields=["not_before"], name="message_due", condition=Q(state__in=["queued", "sending"])),
             models.Index(fields=["account", "-id"], name="message_latest"),
+            models.Index(fields=["account", "address", "-id"], name="message_address"),
         ]
 
 

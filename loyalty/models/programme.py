@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from django.contrib.postgres.functions import RandomUUID
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -176,6 +177,9 @@ class Programme(TenantModel):
         help_text="Empty: no limit.",
     )
     version = models.PositiveIntegerField(default=1, editable=False)
+    # How many are members, as they were counted last (`audiences.count_members_due`).
+    members = models.PositiveIntegerField(null=True, editable=False)
+    members_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = verbose_name_plural = "loyalty programme"
@@ -238,6 +242,10 @@ class Audience(TenantModel):
     texts = models.BooleanField("Opted in to texts", default=False)
     archived_at = models.DateTimeField(null=True, editable=False)
     refreshed_at = models.DateTimeField(null=True, editable=False)
+    size = models.PositiveIntegerField(
+        default=0, editable=False, help_text="How many were in it when it was refreshed."
+    )
+    public_id = models.UUIDField(db_default=RandomUUID(), unique=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from aiqsync.accounts import alerts
 from aiqsync.accounts.models import Alert, AlertMail
+from aiqsync.accounts.tenancy import acting_in
 from integrations import outbox, services, suppression
 from integrations.models import (
     Connection,
@@ -23,8 +24,9 @@ from integrations.models import (
 from loyalty.models import (
     Programme,
 )
+from stores import services as stores
 
-from ..factories import make_account
+from ..factories import make_account, make_store
 from .people_at_till import DAY
 from .race import inside, kind, overlap, wrong
 
@@ -198,3 +200,21 @@ def two_dispatchers_of_what_was_lost(cut):
     return wrong(
         [second.answer()], queued=(len(queued), 1), takeovers=(SyncRun.unscoped.get(stream=state).takeovers, 1)
     )
+
+
+def two_sites_of_one_store(cut):
+    """Each tells another review link: the second does not write back what it had read before the first."""
+    account = make_account()
+    store = make_store(account)
+    given = {"google": "https://g.example/1"}, {"yelp": "https://yelp.example/1"}
+
+    def change(links):
+        def act():
+            with acting_in(account.pk):
+                stores.change(account_id=account.pk, number=store.number, fields={"review_links": links}, by="API")
+
+        return act
+
+    second = overlap(change(given[0]), change(given[1]), cut=cut)
+    store.refresh_from_db()
+    return wrong([second.answer()], links=(store.review_links, given[0] | given[1]))

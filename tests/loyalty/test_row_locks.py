@@ -73,6 +73,7 @@ from .row_locks_below import (
     two_forms_of_one_card,
     two_markets_of_one_credential,
     two_people_of_one_call_are_removed,
+    two_sites_of_one_store,
     two_tabs_save_settings,
     two_who_look_at_alerts,
     two_who_send_alerts,
@@ -496,6 +497,7 @@ LOCKS = {
     "loyalty.programme.locked": ([proposed_while_another_is_saved], ["loyalty_programme"]),
     "loyalty.seals.seal": ([two_sealers], ["accounts_account"]),
     "loyalty.staff._hold": ([two_tabs_of_one_budtender], ["accounts_membership"]),
+    "stores.services.change": ([two_sites_of_one_store], ["stores_store"]),
     "stores.services.next_number": ([two_new_stores], ["accounts_account"]),
 }  # fmt: skip
 # Whose race is in a file of its own.

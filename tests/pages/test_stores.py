@@ -292,3 +292,31 @@ def test_a_card_serves_each_standard_setting_or_says_why_not(card):
     marks = {row.label: row.cells[0] for row in settings.rows}
     assert {cell.mark for cell in marks.values()} <= {grid.YES, grid.NO}
     assert all(cell.said for cell in marks.values() if cell.mark == grid.NO)
+
+
+def test_the_store_page_keeps_what_apps_and_web_shops_are_told(shop):
+    address = reverse("admin:stores_store_change", args=[shop.main.pk])
+
+    def save(**typed):
+        form = shop.client.get(address).context["adminform"].form
+        given = {name: form.initial.get(name) or "" for name in form.fields}
+        return shop.client.post(address, given | typed)
+
+    web = {"avatar": "https://pictures.example/main.png", "online_shop_url": "https://shop.example/"}
+    assert save(**web, google="https://g.example/1", yelp="yelp.example/1", latitude="49.28", longitude="-123.12",
+                country="ca").status_code == 302  # fmt: skip
+    shop.main.refresh_from_db()
+    assert shop.main.review_links == {"google": "https://g.example/1", "yelp": "https://yelp.example/1"}
+    assert (shop.main.avatar, float(shop.main.latitude), shop.main.country) == (web["avatar"], 49.28, "CA")
+    assert save(google="").status_code == 302  # an emptied one goes, the others stay
+    shop.main.refresh_from_db()
+    assert shop.main.review_links == {"yelp": "https://yelp.example/1"} and shop.main.online_shop_url
+    for wrong in (
+        {"latitude": ""},
+        {"latitude": "91"},
+        {"avatar": "javascript:alert(1)"},
+        {"leafly": "not an address"},
+    ):
+        assert save(**wrong).status_code == 200
+    line = AuditLine.objects.filter(act="store.changed").earliest("pk")
+    assert line.detail["google"] == "https://g.example/1" and line.user == shop.owner

@@ -96,6 +96,7 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("seals", lambda: seals.seal_due(now=now())),
         ("months", lambda: closes.close_due(now=now())),
         ("audiences", lambda: audiences.refresh_due(now=now())),
+        ("members", lambda: audiences.count_members_due(now=now())),
         ("boosts", partial(_give_boosts, now)),
         ("discounts", lambda: discounts.check_due(now=now())),
         ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
