@@ -22,6 +22,14 @@ class Body:
         if not isinstance(data, dict):
             raise Refused("The body must be a JSON object.")
         self.fields: dict[str, Any] = data
+        self.where = ""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str) -> "Body":
+        """An object inside a body; what it refuses is named as its part."""
+        made = cls.__new__(cls)
+        made.fields, made.where = fields, f"{where}."
+        return made
 
     def text(self, *names: str, longest: int = 200) -> str:
         """The first of the names that is there, trimmed; "" when none is. A whole number is taken as its digits."""
@@ -32,12 +40,12 @@ class Body:
             if isinstance(value, int) and not isinstance(value, bool):
                 value = str(value)
             if not isinstance(value, str):
-                raise Refused(f"{name}: must be text.")
+                raise Refused(f"{self.where}{name}: must be text.")
             value = value.strip()
             if len(value) > longest:
-                raise Refused(f"{name}: at most {longest} characters.")
+                raise Refused(f"{self.where}{name}: at most {longest} characters.")
             if CONTROL.search(value):
-                raise Refused(f"{name}: contains characters that cannot be stored.")
+                raise Refused(f"{self.where}{name}: contains characters that cannot be stored.")
             if value:
                 return value
         return ""
@@ -69,6 +77,18 @@ class Body:
             return None
         if not 0 < value < 10**12:
             raise Refused(f"{name}: must be above 0.")
+        points = Decimal(str(value))
+        if points != round(points, 2):
+            raise Refused(f"{name}: at most two decimals.")
+        return round(points, 2)
+
+    def change(self, name: str) -> Decimal:
+        """Points to add, or below 0 to take: at most two decimals, not 0."""
+        value = self._number(name)
+        if value is None or not value:
+            raise Refused(f"{name}: how many points? Above 0 adds, below 0 takes.")
+        if not abs(value) < 10**9:
+            raise Refused(f"{name}: too many points.")
         points = Decimal(str(value))
         if points != round(points, 2):
             raise Refused(f"{name}: at most two decimals.")

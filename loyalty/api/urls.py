@@ -3,10 +3,14 @@
 from django.urls import path, re_path
 
 from .base import route
+from .contact_views import Attributes, ContactBySource, ContactDetail, Contacts, Override
 from .docs import Docs, Schema
-from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
+from .history_views import Adjustments, Orders, Recommendations, Redemptions, Timeline
+from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyContact, LoyaltyLookup
+from .points_views import Adjust
 from .push_views import Inventory, Member, Members, Sale, Sales
 from .redemption_views import Redeem, RedeemForOrder, Revert
+from .referral_views import Refer, Referred
 from .store_views import Stores
 from .unknown import Unknown
 from .wallet_views import WalletBody, WalletByPhone
@@ -24,6 +28,20 @@ urlpatterns = [
     *route("v2/loyalty/lookup/<pii>", LoyaltyLookup),
     *route("v2/lookup/email/<email>", LookupEmail),
     *route("v2/lookup/<phone>", LookupPhone),
+    *route("v1.1/loyaltyContact/<uid>", LoyaltyContact),
+    *route("v1.1/piis/<uid>", Contacts),
+    *route("v1.1/piis/<uid>/<cid>", ContactDetail),
+    *route("v2/loyaltyContact/override/<uid>/<cid>", Override),
+    *route("v2/contact/source/<platform>/<source>", ContactBySource),
+    *route("v2/contact/attributes/<cid>", Attributes),
+    *route("v2/contact/recommendations/<cid>", Recommendations),
+    *route("v1.1/contact/orders/<uid>/<cid>", Orders),
+    *route("v1.1/contact/loyaltyPoints/timeline/<uid>/<cid>", Timeline),
+    *route("v1.1/adjust/loyaltyPoints/<uid>/<cid>", Adjust),
+    *route("v1.1/adjustments/<uid>/<start>/<end>", Adjustments),
+    *route("v1.1/redemptions/<uid>/<start>/<end>", Redemptions),
+    *route("v1.1/contact/referral/<uid>", Refer),
+    *route("v1.1/contact/referral/<uid>/<cid>", Referred),
     *route("v1.1/stores/<uid>", Stores),
     *route("v1.1/createUpdateSale/<uid>", Sale),
     *route("v1.1/createUpdateSales/<uid>", Sales),

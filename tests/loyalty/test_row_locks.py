@@ -21,6 +21,7 @@ from aiqsync.accounts.models import ApiKey, Membership
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import (
     audiences,
+    by_key,
     changes,
     closes,
     consent,
@@ -117,6 +118,28 @@ def two_new_stores(cut):
         cut=cut,
     )  # fmt: skip
     return wrong([second.answer()], number=(getattr(second.answer(), "number", None), 2))
+
+
+def one_key_adds_twice(cut):
+    """A key's limit of the day, in two calls at once."""
+    account = make_account()
+    ada, ben = make_persona(account), make_persona(account)
+    Programme.unscoped.filter(account=account).update(manager_points_a_day=100)
+    make_key(account)
+    key = ApiKey.unscoped.get(account=account)
+
+    def add(persona):
+        return inside(
+            account,
+            lambda: by_key.adjust(
+                account_id=account.pk, key_id=key.pk, persona_id=persona.pk, points=Decimal(60), note="",
+                cause_at=None, now=NOW,
+            ),
+        )  # fmt: skip
+
+    second = overlap(add(ada), add(ben), cut=cut)
+    held = sum(Wallet.unscoped.filter(account=account).values_list("balance", flat=True))
+    return wrong([second.answer()], refusals=(staff.LimitReached,), added=(held, 60))
 
 
 def two_owners_demote_each_other(cut):
@@ -468,6 +491,7 @@ LOCKS = {
     "loyalty.profile.close_investigation": ([an_investigation_is_closed_twice], ["loyalty_investigation"]),
     "loyalty.programme.locked": ([proposed_while_another_is_saved], ["loyalty_programme"]),
     "loyalty.seals.seal": ([two_sealers], ["accounts_account"]),
+    "loyalty.by_key._checked": ([one_key_adds_twice], ["accounts_apikey"]),
     "loyalty.staff._hold": ([two_tabs_of_one_budtender], ["accounts_membership"]),
     "stores.services.next_number": ([two_new_stores], ["accounts_account"]),
 }  # fmt: skip
