@@ -55,6 +55,7 @@ from loyalty.models import (
     Programme,
     ProgrammeChange,
     SuspectNumber,
+    Wallet,
 )
 from stores import services as stores
 
