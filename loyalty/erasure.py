@@ -209,6 +209,9 @@ _TAKEN_OUT = (
     "DELETE FROM loyalty_source WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_identifier WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_contactalias WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_override WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_attribute WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_referral WHERE referrer_id = ANY(%(rows)s) OR referred_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_sourcehint WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_pin WHERE persona_id = ANY(%(rows)s)",
     """DELETE FROM loyalty_message WHERE account_id = %(account)s AND (persona_id = ANY(%(rows)s)
@@ -227,7 +230,7 @@ _TAKEN_OUT = (
            OR EXISTS (SELECT FROM loyalty_salestate st
                       WHERE st.sale_id = v.sale_id AND st.persona_id = ANY(%(rows)s)))""",
     """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', phone_raw = '', email = '',
-           birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL,
+           address = '', birth_date = NULL, customer_type = '', member_from = NULL, favourite_store_id = NULL,
            usual_store_id = NULL, last_seen_at = NULL,
            archived_at = NULL, erased_at = %(now)s
        WHERE account_id = %(account)s AND id = ANY(%(rows)s)""",
@@ -402,7 +405,7 @@ RULES = (
         "nothing in a removed person's row tells who it was",
         """SELECT account_id, format('persona %s', id) AS what FROM loyalty_persona
            WHERE erased_at IS NOT NULL AND (
-               (first_name, last_name, phone, phone_raw, email, customer_type) <> ('', '', '', '', '', '')
+               (first_name, last_name, phone, phone_raw, email, customer_type, address) <> ('', '', '', '', '', '', '')
                OR birth_date IS NOT NULL OR member_from IS NOT NULL OR favourite_store_id IS NOT NULL
                OR usual_store_id IS NOT NULL
                OR last_seen_at IS NOT NULL)""",
@@ -415,6 +418,10 @@ RULES = (
                SELECT persona_id, 'identifier ' || id AS what FROM loyalty_identifier
                UNION ALL SELECT persona_id, 'source ' || id FROM loyalty_source
                UNION ALL SELECT persona_id, 'alias ' || id FROM loyalty_contactalias
+               UNION ALL SELECT persona_id, 'override ' || id FROM loyalty_override
+               UNION ALL SELECT persona_id, 'attribute ' || id FROM loyalty_attribute
+               UNION ALL SELECT referrer_id, 'referral ' || id FROM loyalty_referral
+               UNION ALL SELECT referred_id, 'referral ' || id FROM loyalty_referral
                UNION ALL SELECT persona_id, 'record named by an export ' || id FROM loyalty_sourcehint
            ) x ON x.persona_id = p.id WHERE p.erased_at IS NOT NULL""",
     ),

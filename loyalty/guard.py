@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from aiqsync.accounts.models import User
 from integrations.services import e164, is_placeholder, lock_origins
 
-from .models import Identifier, IdentifierKind, Merge, NumberDecision, Persona, Source, SuspectNumber
+from .models import Identifier, IdentifierKind, Merge, NumberDecision, Override, Persona, Source, SuspectNumber
 from .people import fold
 
 PEOPLE = 3  # from so many different people on, a number identifies nobody
@@ -227,6 +227,7 @@ def _decide(found: SuspectNumber, decision: str, user: User | None, now: datetim
     _take_apart(account_id, phone, now)
     if decision == NumberDecision.FAKE:
         held.delete()
+        Override.unscoped.filter(account_id=account_id, field="phone", value=phone).delete()
         Persona.unscoped.filter(account_id=account_id, phone=phone).update(phone="")
     return found
 

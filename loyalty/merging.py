@@ -16,7 +16,7 @@ from aiqsync.accounts.models import User
 from integrations.models import Customer
 from integrations.services import lock_origins
 
-from . import changes, earning, favourites, ledger
+from . import changes, earning, favourites, ledger, overrides
 from .models import Enrolment, Identifier, IdentifierKind, Merge, NotTheSame, Persona, Source, SourceMove, Wallet
 from .people import folded_name
 
@@ -83,6 +83,7 @@ def merge_locked(
         survivor_balance=0, loser_balance=0,
     )  # fmt: skip
     ledger.merge(account_id=account_id, merge_id=made.pk, now=now)
+    overrides.follow(account_id=account_id, root_ids=[survivor.pk])
     _renew(account_id, [survivor.pk], now)
     made.refresh_from_db()
     return made
@@ -148,11 +149,23 @@ def split(*, account_id: int, merge_id: int, user: User | None, now: datetime) -
         except ledger.CannotMerge:
             raise CannotMerge("This record is not part of another any more.") from None
         Merge.unscoped.filter(pk=merge_id).update(split_by=user)
+        _say_again(account_id, [found.loser_id, root])
         if user is not None:  # somebody decided: the next edit in the POS does not join them again
             _two_people(account_id, found.loser_id, found.survivor_id, user, now)
         _renew(account_id, [found.loser_id, root], now)
         found.refresh_from_db()
         return found
+
+
+def _say_again(account_id: int, root_ids: Sequence[int]) -> None:
+    """Each of the two shows what its own records say, and what is overridden of it."""
+    if any(overrides.of(account_id=account_id, persona_id=one) for one in root_ids):
+        overrides.follow(account_id=account_id, root_ids=root_ids)
+        with connection.cursor() as cursor:
+            mine = Source.unscoped.filter(account_id=account_id).filter(
+                Q(persona__in=root_ids) | Q(persona__merged_into__in=root_ids)
+            )
+            refresh(cursor, account_id, list(mine.values_list("customer_id", flat=True)))
 
 
 def detach(*, account_id: int, source_id: int, user: User | None, now: datetime) -> Persona:
@@ -254,6 +267,7 @@ def _left_behind(account_id: int, persona_id: int, gone: Customer) -> None:
                       AND NOT EXISTS (SELECT FROM loyalty_identifier i JOIN loyalty_persona g ON g.id = i.persona_id
                                       WHERE (g.id = p.id OR g.merged_into_id = p.id) AND i.kind = '{field}'
                                         AND i.value = p.{field})
+                      AND NOT EXISTS (SELECT FROM loyalty_override v WHERE v.persona_id = p.id AND v.field = '{field}')
                       AND NOT EXISTS (SELECT FROM integrations_customer c
                                       WHERE c.id = ANY(%s) AND c.{field} = p.{field})""",
                 [persona_id, account_id, getattr(gone, field), remaining],
@@ -261,38 +275,57 @@ def _left_behind(account_id: int, persona_id: int, gone: Customer) -> None:
         refresh(cursor, account_id, remaining)
 
 
+# What the POS says (`said`), and the overrides of each group, the latest last. One ends when the POS says what it had
+# not said when the override was set; an empty field says nothing.
+_REFRESH = """
+WITH said AS MATERIALIZED (
+    SELECT DISTINCT ON (r.id) r.id, c.first_name, c.last_name, c.phone, c.email, c.birth_date, c.customer_type
+    FROM loyalty_source touched
+    JOIN loyalty_persona own ON own.id = touched.persona_id
+    JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
+    JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
+    JOIN loyalty_source s ON s.persona_id = p.id
+    JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
+    WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
+    ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
+), held AS MATERIALIZED (
+    SELECT said.id, v.id AS override, v.field, v.value, v.at, x.now <> '' AND x.now <> ALL(v.seen) AS ended
+    FROM said JOIN loyalty_persona g ON g.id = said.id OR g.merged_into_id = said.id
+    JOIN loyalty_override v ON v.persona_id = g.id
+    CROSS JOIN LATERAL (SELECT CASE v.field
+        WHEN 'first_name' THEN said.first_name WHEN 'last_name' THEN said.last_name WHEN 'phone' THEN said.phone
+        WHEN 'email' THEN said.email WHEN 'birth_date' THEN coalesce(said.birth_date::text, '') ELSE '' END AS now) x
+), ended AS (
+    DELETE FROM loyalty_override v USING held WHERE v.id = held.override AND held.ended
+), kept AS (
+    SELECT id, jsonb_object_agg(field, value ORDER BY at, override) AS say FROM held WHERE NOT ended GROUP BY id
+)
+UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
+       email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
+FROM (
+    SELECT r.id, coalesce(k.say ->> 'first_name', nullif(c.first_name, ''), r.first_name) AS first_name,
+           coalesce(k.say ->> 'last_name', nullif(c.last_name, ''), r.last_name) AS last_name,
+           coalesce(k.say ->> 'phone', nullif(c.phone, ''), r.phone) AS phone,
+           coalesce(k.say ->> 'email', nullif(c.email, ''), r.email) AS email,
+           coalesce((k.say ->> 'birth_date')::date, c.birth_date, r.birth_date) AS birth_date,
+           coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
+    FROM said c JOIN loyalty_persona r ON r.id = c.id LEFT JOIN kept k ON k.id = c.id
+) f JOIN loyalty_persona before ON before.id = f.id
+WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
+      IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)
+RETURNING t.id, t.customer_type <> before.customer_type
+"""
+
+
 def refresh(cursor, account_id: int, customer_ids: Sequence[int]) -> set[int]:
     """The POS is the source of truth for contact data: a persona shows its group's latest edited customer.
 
-    A field that is empty there keeps what we have: an invalid phone never replaces a good one. Returns whose type
-    changed.
+    A field that is empty there keeps what we have: an invalid phone never replaces a good one. What is overridden stays
+    so until the POS says something new. Returns whose type changed.
     """
     if not customer_ids:
         return set()
-    cursor.execute(
-        """UPDATE loyalty_persona t SET first_name = f.first_name, last_name = f.last_name, phone = f.phone,
-                  email = f.email, birth_date = f.birth_date, customer_type = f.customer_type
-           FROM (
-               SELECT DISTINCT ON (r.id) r.id, coalesce(nullif(c.first_name, ''), r.first_name) AS first_name,
-                      coalesce(nullif(c.last_name, ''), r.last_name) AS last_name,
-                      coalesce(nullif(c.phone, ''), r.phone) AS phone,
-                      coalesce(nullif(c.email, ''), r.email) AS email,
-                      coalesce(c.birth_date, r.birth_date) AS birth_date,
-                      coalesce(nullif(c.customer_type, ''), r.customer_type) AS customer_type
-               FROM loyalty_source touched
-               JOIN loyalty_persona own ON own.id = touched.persona_id
-               JOIN loyalty_persona r ON r.id = coalesce(own.merged_into_id, own.id)
-               JOIN loyalty_persona p ON p.id = r.id OR p.merged_into_id = r.id
-               JOIN loyalty_source s ON s.persona_id = p.id
-               JOIN integrations_customer c ON c.id = s.customer_id AND c.merged_into = ''
-               WHERE touched.account_id = %s AND touched.customer_id = ANY(%s)
-               ORDER BY r.id, c.modified_at DESC NULLS LAST, c.id DESC
-           ) f JOIN loyalty_persona before ON before.id = f.id
-           WHERE t.id = f.id AND (t.first_name, t.last_name, t.phone, t.email, t.birth_date, t.customer_type)
-                 IS DISTINCT FROM (f.first_name, f.last_name, f.phone, f.email, f.birth_date, f.customer_type)
-           RETURNING t.id, t.customer_type <> before.customer_type""",
-        [account_id, list(customer_ids)],
-    )
+    cursor.execute(_REFRESH, [account_id, list(customer_ids)])
     return {root for root, retyped in cursor.fetchall() if retyped}
 
 

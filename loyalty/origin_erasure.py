@@ -266,6 +266,9 @@ def _forget_told(account_id: int, origin: int) -> None:
 _EMPTIED = (
     "DELETE FROM loyalty_sourcehint WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_contactalias WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_override WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_attribute WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_referral WHERE referrer_id = ANY(%(rows)s) OR referred_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_identifier WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_audiencemember WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_pin WHERE persona_id = ANY(%(rows)s)",
@@ -273,6 +276,6 @@ _EMPTIED = (
     "DELETE FROM loyalty_notthesame WHERE one_id = ANY(%(rows)s) OR other_id = ANY(%(rows)s)",
     "UPDATE loyalty_merge SET value = '' WHERE survivor_id = ANY(%(rows)s) OR loser_id = ANY(%(rows)s)",
     """UPDATE loyalty_persona SET first_name = '', last_name = '', phone = '', phone_raw = '', email = '',
-           birth_date = NULL, customer_type = '', favourite_store_id = NULL, archived_at = %(now)s
+           address = '', birth_date = NULL, customer_type = '', favourite_store_id = NULL, archived_at = %(now)s
        WHERE account_id = %(account)s AND id = ANY(%(rows)s)""",
 )

@@ -3,7 +3,7 @@
 Callers work in the account (`acting_in`, the key, the session). `now` and days are passed in.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from unicodedata import normalize
@@ -17,7 +17,7 @@ from integrations import suppression
 from integrations.services import e164, email_of, is_placeholder, lock_origins
 
 from . import outbound
-from .models import Enrolment, Ground, Identifier, IdentifierKind, Persona, Wallet
+from .models import Enrolment, Ground, Identifier, IdentifierKind, Override, Persona, Wallet
 from .people import contact_of, spellings
 
 SLICE = 500  # personas enrolled in one transaction
@@ -177,7 +177,7 @@ def sign_up(
                 seen = _look(account_id, {"phone": good_phone, "email": good_email})
                 persona, created = _found_or_new(account_id, seen, names, now)
                 _take_over(persona, seen, names)
-                _refuse_removed(account_id, seen)
+                refuse_removed(account_id, {one.kind: one.value for one in seen.values()})
                 if phone:
                     _keep_raw(persona, "" if good_phone else phone)
                 enrolled = bool(enrol_as) and _enrol(account_id, [persona], str(enrol_as), from_date, now, user, note)
@@ -324,9 +324,9 @@ class _LookAgain(Exception):
     """Whoever was found is nobody any more."""
 
 
-def _refuse_removed(account_id: int, seen: dict[str, _Seen]) -> None:
+def refuse_removed(account_id: int, given: Mapping[str, str]) -> None:
     """Asked after the identifiers were written: an erasure that takes them out was before us, and is seen, or waits."""
-    for _, kind, value in sorted((kind != "phone", kind, one.value) for kind, one in seen.items()):
+    for _, kind, value in sorted((kind != "phone", kind, value) for kind, value in given.items()):
         if suppression.is_listed(account_id=account_id, kind=kind, value=value):
             what = "phone" if kind == "phone" else "e-mail"
             raise RemovedOnRequest(kind, f"Somebody of this {what} was removed on request and cannot be signed up.")
@@ -358,18 +358,28 @@ def _keep_raw(persona: Persona, raw: str) -> None:
         persona.save(update_fields=["phone_raw"])
 
 
+def _overridden(persona: Persona) -> set[str]:
+    rows = Override.objects.filter(account_id=persona.account_id)
+    mine = rows.filter(persona=persona) | rows.filter(persona__merged_into=persona)
+    return set(mine.values_list("field", flat=True))
+
+
 def _take_over(persona: Persona, seen: dict[str, _Seen], names: tuple[str, str]) -> None:
     """Write what was given and is not there. Raises IntegrityError when an identifier was taken since the look."""
     before = (persona.first_name, persona.last_name, persona.phone, persona.email)
+    # What a caller set for good stays; a new phone or e-mail is claimed all the same.
+    held = _overridden(persona)
     # By kind: one order for everybody (matching sorts the same way), so that two sign-ups never wait in a ring.
     for _, one in sorted(seen.items()):
         if one.owner not in (None, persona.pk):
             continue  # another's e-mail stays the other's; the two are likely duplicates, not one person
         if one.owner is None and not one.shared:
             Identifier.objects.create(account_id=persona.account_id, persona=persona, kind=one.kind, value=one.value)
-        setattr(persona, one.kind, one.value)
-    persona.first_name = names[0] or persona.first_name
-    persona.last_name = names[1] or persona.last_name
+        if one.kind not in held:
+            setattr(persona, one.kind, one.value)
+    for name, given in zip(("first_name", "last_name"), names, strict=True):
+        if given and name not in held:
+            setattr(persona, name, given)
     if before != (persona.first_name, persona.last_name, persona.phone, persona.email):
         persona.save(update_fields=["first_name", "last_name", "phone", "email"])
         if persona.is_member and not before[2] and not before[3]:

@@ -44,7 +44,7 @@ def check_limits(*, account_id: int, user_id: int, role: str, points: Decimal, n
     if key and Entry.objects.filter(account_id=account_id, key=key).exists():
         return
     added = Entry.objects.filter(
-        account_id=account_id, user_id=user_id, kind=EntryKind.ADJUST, points__gt=0, at__gte=_day(account_id, now)
+        account_id=account_id, user_id=user_id, kind=EntryKind.ADJUST, points__gt=0, at__gte=day_of(account_id, now)
     ).aggregate(sum=Sum("points"))["sum"] or Decimal(0)
     if added + points > limit:
         left = max(limit - added, Decimal(0))
@@ -74,7 +74,7 @@ def check_redemption(
         if mine.exists():
             return
     made = Redemption.objects.filter(
-        account_id=account_id, user_id=user_id, channel=Channel.STAFF, applied_at__gte=_day(account_id, now)
+        account_id=account_id, user_id=user_id, channel=Channel.STAFF, applied_at__gte=day_of(account_id, now)
     ).count()
     if made >= limit:
         raise LimitReached(
@@ -99,7 +99,7 @@ def _hold(account_id: int, user_id: int) -> None:
     )
 
 
-def _day(account_id: int, now: datetime) -> datetime:
+def day_of(account_id: int, now: datetime) -> datetime:
     """When today began, in the account's time zone."""
     zone = ZoneInfo(Account.objects.values_list("timezone", flat=True).get(pk=account_id))
     return datetime.combine(now.astimezone(zone).date(), time.min, zone)

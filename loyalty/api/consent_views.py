@@ -11,7 +11,7 @@ from integrations.services import email_of
 from loyalty import consent, personas
 from loyalty.models import ConsentChannel, ConsentNow
 
-from . import queries
+from . import reading
 from .base import TillView
 from .envelope import Refused, answer
 
@@ -60,7 +60,7 @@ def _set(view: TillView, request: Request, channel: str, name: str, said: str, w
     yes = _WORDS.get(word.strip().lower())
     if yes is None:
         raise Refused("state: must be true or false, as the last part of the path.")
-    asks, loyalty = queries.flag(request, "doubleOpt"), queries.flag(request, "loyalty")
+    asks, loyalty = reading.flag(request, "doubleOpt"), reading.flag(request, "loyalty")
     caller = view.caller
     sms = channel == ConsentChannel.SMS
     address = personas.phone_of(said, caller.region) if sms else email_of(said)

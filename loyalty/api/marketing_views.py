@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from loyalty import audiences
 
-from . import queries
+from . import reading
 from .base import TillView
 from .envelope import NotThere, answer
 
@@ -41,7 +41,7 @@ class Audiences(TillView):
         ),
     )
     def get(self, request: Request, uid: str) -> Response:
-        start, limit = queries.window(request)
+        start, limit = reading.paging(request)
         found = audiences.listed(account_id=self.caller.account_id, start=start, limit=limit)
         return answer(
             [

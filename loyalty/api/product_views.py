@@ -11,11 +11,11 @@ from rest_framework.response import Response
 from integrations import catalog
 from stores import services as stores
 
-from . import queries
+from . import reading
 from .base import TillView
 from .envelope import answer
 from .marketing_views import WINDOW
-from .wallet_views import dollars
+from .reading import dollars
 
 
 class Products(TillView):
@@ -62,7 +62,7 @@ class Products(TillView):
         ),
     )
     def get(self, request: Request) -> Response:
-        start, limit = queries.window(request)
+        start, limit = reading.paging(request)
         found = catalog.listed(account_id=self.caller.account_id, start=start, limit=limit)
         numbers = stores.numbers_of_locations(account_id=self.caller.account_id) if found else {}
         return answer(

@@ -15,7 +15,7 @@ from loyalty.models import Discount, Reward
 from .authentication import epoch
 from .base import TillView
 from .envelope import answer
-from .wallet_views import dollars
+from .reading import dollars
 
 _DISCOUNT = inline_serializer(
     "DiscountDefinition",

@@ -22,13 +22,14 @@ class Body:
         if not isinstance(data, dict):
             raise Unreadable("The body must be a JSON object.")
         self.fields: dict[str, Any] = data
+        self.where = ""
 
     @classmethod
-    def of(cls, fields: dict[str, Any]) -> "Body":
-        """An object within the body, read in the same way."""
-        body = cls.__new__(cls)
-        body.fields = fields
-        return body
+    def of(cls, fields: dict[str, Any], where: str = "") -> "Body":
+        """An object inside a body; what it refuses is named as its part."""
+        made = cls.__new__(cls)
+        made.fields, made.where = fields, f"{where}." if where else ""
+        return made
 
     def text(self, *names: str, longest: int = 200) -> str:
         """The first of the names that is there, trimmed; "" when none is. A whole number is taken as its digits."""
@@ -39,12 +40,12 @@ class Body:
             if isinstance(value, int) and not isinstance(value, bool):
                 value = str(value)
             if not isinstance(value, str):
-                raise Unreadable(f"{name}: must be text.")
+                raise Unreadable(f"{self.where}{name}: must be text.")
             value = value.strip()
             if len(value) > longest:
-                raise Unreadable(f"{name}: at most {longest} characters.")
+                raise Unreadable(f"{self.where}{name}: at most {longest} characters.")
             if CONTROL.search(value):
-                raise Unreadable(f"{name}: contains characters that cannot be stored.")
+                raise Unreadable(f"{self.where}{name}: contains characters that cannot be stored.")
             if value:
                 return value
         return ""
@@ -55,12 +56,12 @@ class Body:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise Refused(f"{name}: must be text.")
+            raise Unreadable(f"{self.where}{name}: must be text.")
         value = value.replace("\r\n", "\n").replace("\r", "\n")
         if len(value) > longest:
-            raise Refused(f"{name}: at most {longest} characters.")
+            raise Unreadable(f"{self.where}{name}: at most {longest} characters.")
         if CONTROL.search(value.replace("\n", "")):
-            raise Refused(f"{name}: contains characters that cannot be stored.")
+            raise Unreadable(f"{self.where}{name}: contains characters that cannot be stored.")
         return value
 
     def flag(self, name: str) -> bool | None:
@@ -72,7 +73,7 @@ class Body:
             word = str(value).strip().lower()
             if word in _WORDS:
                 return _WORDS[word]
-        raise Unreadable(f"{name}: must be true or false.")
+        raise Unreadable(f"{self.where}{name}: must be true or false.")
 
     def cents(self, name: str) -> int | None:
         """Dollars from 0 on as whole cents (a part of a cent is dropped), or None when the field is not there."""
@@ -80,7 +81,7 @@ class Body:
         if value is None:
             return None
         if not 0 <= value < 10**9:
-            raise Unreadable(f"{name}: must be dollars, 0 or more.")
+            raise Unreadable(f"{self.where}{name}: must be dollars, 0 or more.")
         return int(Decimal(str(value)) * 100)
 
     def points(self, name: str) -> Decimal | None:
@@ -89,10 +90,22 @@ class Body:
         if value is None:
             return None
         if not 0 < value < 10**12:
-            raise Unreadable(f"{name}: must be above 0.")
+            raise Unreadable(f"{self.where}{name}: must be above 0.")
         points = Decimal(str(value))
         if points != round(points, 2):
-            raise Unreadable(f"{name}: at most two decimals.")
+            raise Unreadable(f"{self.where}{name}: at most two decimals.")
+        return round(points, 2)
+
+    def change(self, name: str) -> Decimal:
+        """Points to add, or below 0 to take: at most two decimals, not 0."""
+        value = self.number(name)
+        if value is None or not value:
+            raise Unreadable(f"{self.where}{name}: how many points? Above 0 adds, below 0 takes.")
+        if not abs(value) < 10**9:
+            raise Unreadable(f"{self.where}{name}: too many points.")
+        points = Decimal(str(value))
+        if points != round(points, 2):
+            raise Unreadable(f"{self.where}{name}: at most two decimals.")
         return round(points, 2)
 
     def number(self, name: str) -> int | float | None:
@@ -105,7 +118,7 @@ class Body:
             try:
                 value = float(value)
             except ValueError:
-                raise Unreadable(f"{name}: must be a number.") from None
+                raise Unreadable(f"{self.where}{name}: must be a number.") from None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise Unreadable(f"{name}: must be a number.")
+            raise Unreadable(f"{self.where}{name}: must be a number.")
         return value

@@ -4,12 +4,16 @@ from django.urls import path, re_path
 
 from .base import route
 from .consent_views import OptInEmail, OptInText
+from .contact_views import Attributes, ContactBySource, ContactDetail, Contacts, Override
 from .docs import Docs, Schema
+from .history_views import Adjustments, Orders, Recommendations, Redemptions, Timeline
 from .marketing_views import Audiences, Campaigns, CampaignsOfAccount, CampaignStats, Conversions
-from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
+from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyContact, LoyaltyLookup
+from .points_views import Adjust
 from .product_views import Products
 from .push_views import Inventory, Member, Members, Sale, Sales
 from .redemption_views import Redeem, RedeemForOrder, Revert
+from .referral_views import Refer, Referred
 from .reward_views import DiscountGroups, Discounts, Programme
 from .sms_views import Sms
 from .store_views import OneStore, Stores
@@ -33,6 +37,20 @@ urlpatterns = [
     *route("v2/optin/email/<email>/<state>", OptInEmail),
     *route("v1.1/optin/<uid>/<phone>/<state>", OptInText),
     *route("v2/sms", Sms),
+    *route("v1.1/loyaltyContact/<uid>", LoyaltyContact),
+    *route("v1.1/piis/<uid>", Contacts),
+    *route("v1.1/piis/<uid>/<cid>", ContactDetail),
+    *route("v2/loyaltyContact/override/<uid>/<cid>", Override),
+    *route("v2/contact/source/<platform>/<source>", ContactBySource),
+    *route("v2/contact/attributes/<cid>", Attributes),
+    *route("v2/contact/recommendations/<cid>", Recommendations),
+    *route("v1.1/contact/orders/<uid>/<cid>", Orders),
+    *route("v1.1/contact/loyaltyPoints/timeline/<uid>/<cid>", Timeline),
+    *route("v1.1/adjust/loyaltyPoints/<uid>/<cid>", Adjust),
+    *route("v1.1/adjustments/<uid>/<start>/<end>", Adjustments),
+    *route("v1.1/redemptions/<uid>/<start>/<end>", Redemptions),
+    *route("v1.1/contact/referral/<uid>", Refer),
+    *route("v1.1/contact/referral/<uid>/<cid>", Referred),
     *route("v1.1/stores/<uid>", Stores),
     *route("v1.1/stores/<uid>/<store>", OneStore),
     *route("v1.1/audiences/<uid>", Audiences),

@@ -14,6 +14,7 @@ from loyalty import links, personas, pictures, wallet
 from .authentication import Caller, epoch
 from .base import TillView
 from .envelope import NotThere, Refused, answer
+from .reading import dollars
 from .shapes import Body
 
 UNKNOWN = "Contact not found"
@@ -126,9 +127,3 @@ def _template(reward: wallet.Reward, caller: Caller, host: str, persona_id: int,
         "expiration": epoch(reward.ends_at) if reward.ends_at else 0,
         "redemptionURL": f"{host}/api/v1.1/discount/redeem/{caller.uid}/{reward.number}/{token}",
     }
-
-
-def dollars(cents: int) -> int | float:
-    """Cents as the wire has money: whole dollars as a whole number."""
-    whole, rest = divmod(cents, 100)
-    return cents / 100 if rest else whole

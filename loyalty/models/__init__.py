@@ -12,6 +12,12 @@ from .consent import (
     MessageState,
     Pin,
 )
+from .contacts import (
+    Attribute,
+    Override,
+    OverrideField,
+    Referral,
+)
 from .fields import (
     LedgerModel,
     points_field,
@@ -90,6 +96,10 @@ from .rewards import (
 )
 
 __all__ = [
+    "Referral",
+    "OverrideField",
+    "Override",
+    "Attribute",
     "Attachment",
     "Audience",
     "AudienceMember",

@@ -20,6 +20,10 @@ ACCENTED = "àáâãäåèéêëìíîïòóôõöùúûüçñýÿšžőűłø"
 PLAIN = "aaaaaaeeeeiiiiooooouuuucnyyszoulo"
 
 
+# Who is listed: nobody's part, not removed, not archived, real.
+LISTED = Q(merged_into=None, erased_at=None, archived_at=None, is_test=False)
+
+
 def folded(*parts):
     """An expression of the database: the parts with a space between, in lower case, without accents."""
     return Func(
@@ -46,6 +50,10 @@ class Persona(TenantModel):
     )  # fmt: skip
     email = models.CharField("e-mail", max_length=254, blank=True)
     birth_date = models.DateField(null=True, blank=True)
+    address = models.CharField(
+        max_length=300, blank=True, db_default="", editable=False,
+        help_text="In one line, as the shopper gave it; the POS's own stays with its record.",
+    )  # fmt: skip
     customer_type = models.CharField(max_length=12, choices=CustomerType, blank=True, db_default="")
     member_from = models.DateField(
         null=True,
@@ -91,6 +99,9 @@ class Persona(TenantModel):
             models.Index(fields=["account", "-id"], name="persona_account_latest"),
             models.Index(fields=["account", "phone"], name="persona_phone"),
             models.Index(fields=["account", "email"], name="persona_email"),
+            # The API's list of contacts, page by page to its end: walked and counted without the rows themselves.
+            models.Index(fields=["account", "name_key", "id"], name="persona_by_name", condition=LISTED),
+            models.Index(fields=["account", "member_from", "id"], name="persona_by_signup", condition=LISTED),
             models.Index(F("account"), OpClass(F("name_key"), name="varchar_pattern_ops"), name="persona_name"),
             models.Index(F("account"), OpClass(F("surname_key"), name="varchar_pattern_ops"), name="persona_surname"),
             models.Index(

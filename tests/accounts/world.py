@@ -151,6 +151,9 @@ def _people_rows(word, now, persona, sale, user) -> None:
     y.NotTheSame.objects.create(one=persona, other=gone)
     y.Attachment.objects.create(sale=sale, persona=persona, note=word)
     y.Investigation.objects.create(persona=persona, note=word, user=user)
+    y.Override.objects.create(persona=persona, field="address", value=word)
+    y.Attribute.objects.create(persona=persona, key=word, value=word)
+    y.Referral.objects.create(referrer=persona, referred=gone)
 
 
 def _reward_rows(word, now, persona, discount, redemption, store, user) -> None:

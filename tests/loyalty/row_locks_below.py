@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 
-from aiqsync.accounts import alerts
-from aiqsync.accounts.models import Alert, AlertMail
+from aiqsync.accounts import alerts, members
+from aiqsync.accounts.models import Alert, AlertMail, ApiKey, Membership
 from aiqsync.accounts.tenancy import acting_in
 from integrations import outbox, services, suppression
 from integrations.models import (
@@ -21,12 +21,14 @@ from integrations.models import (
     StreamState,
     SyncRun,
 )
+from loyalty.api import authentication
 from loyalty.models import (
     Programme,
 )
+from stores import keys
 from stores import services as stores
 
-from ..factories import make_account, make_store
+from ..factories import make_account, make_key, make_store, make_user
 from .people_at_till import DAY
 from .race import inside, kind, overlap, wrong
 
@@ -218,3 +220,59 @@ def two_sites_of_one_store(cut):
     second = overlap(change(given[0]), change(given[1]), cut=cut)
     store.refresh_from_db()
     return wrong([second.answer()], links=(store.review_links, given[0] | given[1]))
+
+
+def two_new_stores(cut):
+    account = make_account()
+    second = overlap(
+        lambda: stores.create(account_id=account.pk, name="a"), lambda: stores.create(account_id=account.pk, name="b"),
+        cut=cut,
+    )  # fmt: skip
+    return wrong([second.answer()], number=(getattr(second.answer(), "number", None), 2))
+
+
+def two_owners_demote_each_other(cut):
+    account = make_account()
+    one, other = (Membership.unscoped.get(user=make_user(account, password=None)) for _ in range(2))
+
+    def demote(membership):
+        return inside(account, lambda: members.change_role(membership=membership, role="staff"))
+
+    second = overlap(demote(one), demote(other), cut=cut)
+    owners = Membership.unscoped.filter(account=account, role="owner").count()
+    return wrong([second.answer()], refusals=(members.LastOwner,), owners=(owners, 1))
+
+
+def a_key_is_used_at_two_tills(cut):
+    """Its time of use is for people: nobody waits for it."""
+    account = make_account()
+    key = make_key(account)
+    second = overlap(
+        lambda: list(ApiKey.unscoped.select_for_update().filter(account=account)),
+        lambda: authentication.caller_of(key, now=NOW), cut=cut,
+    )  # fmt: skip
+    return wrong([second.answer()], waited=(second.waited, False))
+
+
+def a_key_is_refused_at_two_places(cut):
+    account = make_account()
+    text = make_key(account)
+    ApiKey.unscoped.update(addresses=["203.0.113.7"])
+    second = overlap(
+        lambda: list(ApiKey.unscoped.select_for_update().filter(account=account)),
+        lambda: authentication.caller_of(text, now=NOW, ip="198.51.100.1"), cut=cut,
+    )  # fmt: skip
+    return wrong([second.answer()], waited=(second.waited, False), caller=(second.answer(), None))
+
+
+def a_key_is_replaced_in_two_tabs(cut):
+    """One new key; the second is told in a sentence."""
+    account = make_account()
+    make_key(account)
+    old = ApiKey.unscoped.get(account=account)
+
+    def rotate():
+        return keys.rotate(key=old, overlap=DAY, user=None, now=NOW)
+
+    second = overlap(inside(account, rotate), inside(account, rotate), cut=cut)
+    return wrong([second.answer()], refusals=(keys.CannotRotate,), keys=(ApiKey.unscoped.count(), 2))

@@ -37,6 +37,7 @@ from loyalty import (
     merging,
     mirror,
     origin_erasure,
+    overrides,
     personas,
     pos_points,
     receipts,
@@ -125,6 +126,22 @@ def signed_up(cut):
         ), cut,
     )  # fmt: skip
     return wrong([answer], points=(house.points("c"), 100))
+
+
+def overridden(cut):
+    """A name is set for good while a page brings the record once more: the page does not write the old one over it."""
+    house = House(customer("c", phone=PHONE, first_name="Ana"))
+    persona = Persona.unscoped.get(account=house.account)
+    answer = house.beside(
+        lambda: house.page(customer("c", phone=PHONE, first_name="Anna", version=2)),
+        lambda: overrides.put(
+            account_id=house.account.pk, persona_id=persona.pk, region="CA", given={"first_name": "Annie"}, now=NOON
+        ), cut,
+    )  # fmt: skip
+    # What the page said is what was seen: said again, it ends nothing.
+    house.page(customer("c", phone=PHONE, first_name="Anna", last_name="New", version=3))
+    persona.refresh_from_db()
+    return wrong([answer], name=(persona.first_name, "Annie"))
 
 
 def detached(cut):
@@ -329,6 +346,7 @@ VERBS = {
     "loyalty.changes._count": counted,
     "loyalty.personas.enrol_many": enrolled,
     "loyalty.personas.sign_up": signed_up,
+    "loyalty.overrides.put": overridden,
     "loyalty.merging.merge": merged,
     "loyalty.merging.detach": detached,
     "loyalty.merging.split": split,

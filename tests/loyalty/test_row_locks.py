@@ -16,11 +16,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from aiqsync.accounts import members
-from aiqsync.accounts.models import ApiKey, Membership
+from aiqsync.accounts.models import ApiKey
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import (
     audiences,
+    by_key,
     changes,
     closes,
     consent,
@@ -39,7 +39,6 @@ from loyalty import (
     seals,
     staff,
 )
-from loyalty.api import authentication
 from loyalty.models import (
     Audience,
     AudienceMember,
@@ -54,9 +53,8 @@ from loyalty.models import (
     Programme,
     ProgrammeChange,
     SuspectNumber,
+    Wallet,
 )
-from stores import keys
-from stores import services as stores
 
 from ..factories import make_account, make_key, make_persona, make_user
 from .people_at_till import DAY, HOUR, Shop
@@ -64,6 +62,9 @@ from .race import Acting, Cut, held_up_behind, inside, not_written_down, overlap
 from .row_locks_below import (
     NOW,
     PHONE,
+    a_key_is_refused_at_two_places,
+    a_key_is_replaced_in_two_tabs,
+    a_key_is_used_at_two_tills,
     a_source_is_erased_in_two_tabs,
     proposed_again_while_it_is_confirmed,
     put_away_while_settings_are_saved,
@@ -72,6 +73,8 @@ from .row_locks_below import (
     two_dispatchers_of_writes,
     two_forms_of_one_card,
     two_markets_of_one_credential,
+    two_new_stores,
+    two_owners_demote_each_other,
     two_people_of_one_call_are_removed,
     two_sites_of_one_store,
     two_tabs_save_settings,
@@ -112,60 +115,26 @@ def two_new_discounts(cut):
     return wrong([second.answer()], number=(getattr(second.answer(), "number", None), 2))
 
 
-def two_new_stores(cut):
+def one_key_adds_twice(cut):
+    """A key's limit of the day, in two calls at once."""
     account = make_account()
-    second = overlap(
-        lambda: stores.create(account_id=account.pk, name="a"), lambda: stores.create(account_id=account.pk, name="b"),
-        cut=cut,
-    )  # fmt: skip
-    return wrong([second.answer()], number=(getattr(second.answer(), "number", None), 2))
-
-
-def two_owners_demote_each_other(cut):
-    account = make_account()
-    one, other = (Membership.unscoped.get(user=make_user(account, password=None)) for _ in range(2))
-
-    def demote(membership):
-        return inside(account, lambda: members.change_role(membership=membership, role="staff"))
-
-    second = overlap(demote(one), demote(other), cut=cut)
-    owners = Membership.unscoped.filter(account=account, role="owner").count()
-    return wrong([second.answer()], refusals=(members.LastOwner,), owners=(owners, 1))
-
-
-def a_key_is_used_at_two_tills(cut):
-    """Its time of use is for people: nobody waits for it."""
-    account = make_account()
-    key = make_key(account)
-    second = overlap(
-        lambda: list(ApiKey.unscoped.select_for_update().filter(account=account)),
-        lambda: authentication.caller_of(key, now=NOW), cut=cut,
-    )  # fmt: skip
-    return wrong([second.answer()], waited=(second.waited, False))
-
-
-def a_key_is_refused_at_two_places(cut):
-    account = make_account()
-    text = make_key(account)
-    ApiKey.unscoped.update(addresses=["203.0.113.7"])
-    second = overlap(
-        lambda: list(ApiKey.unscoped.select_for_update().filter(account=account)),
-        lambda: authentication.caller_of(text, now=NOW, ip="198.51.100.1"), cut=cut,
-    )  # fmt: skip
-    return wrong([second.answer()], waited=(second.waited, False), caller=(second.answer(), None))
-
-
-def a_key_is_replaced_in_two_tabs(cut):
-    """One new key; the second is told in a sentence."""
-    account = make_account()
+    ada, ben = make_persona(account), make_persona(account)
+    Programme.unscoped.filter(account=account).update(manager_points_a_day=100)
     make_key(account)
-    old = ApiKey.unscoped.get(account=account)
+    key = ApiKey.unscoped.get(account=account)
 
-    def rotate():
-        return keys.rotate(key=old, overlap=DAY, user=None, now=NOW)
+    def add(persona):
+        return inside(
+            account,
+            lambda: by_key.adjust(
+                account_id=account.pk, key_id=key.pk, persona_id=persona.pk, points=Decimal(60), note="",
+                cause_at=None, now=NOW,
+            ),
+        )  # fmt: skip
 
-    second = overlap(inside(account, rotate), inside(account, rotate), cut=cut)
-    return wrong([second.answer()], refusals=(keys.CannotRotate,), keys=(ApiKey.unscoped.count(), 2))
+    second = overlap(add(ada), add(ben), cut=cut)
+    held = sum(Wallet.unscoped.filter(account=account).values_list("balance", flat=True))
+    return wrong([second.answer()], refusals=(staff.LimitReached,), added=(held, 60))
 
 
 # People
@@ -496,6 +465,7 @@ LOCKS = {
     "loyalty.profile.close_investigation": ([an_investigation_is_closed_twice], ["loyalty_investigation"]),
     "loyalty.programme.locked": ([proposed_while_another_is_saved], ["loyalty_programme"]),
     "loyalty.seals.seal": ([two_sealers], ["accounts_account"]),
+    "loyalty.by_key._checked": ([one_key_adds_twice], ["accounts_apikey"]),
     "loyalty.staff._hold": ([two_tabs_of_one_budtender], ["accounts_membership"]),
     "stores.services.change": ([two_sites_of_one_store], ["stores_store"]),
     "stores.services.next_number": ([two_new_stores], ["accounts_account"]),

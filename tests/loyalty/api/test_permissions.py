@@ -3,10 +3,12 @@
 import pytest
 
 from aiqsync.accounts.models import Scope
+from integrations.models import Customer, Origin
 from loyalty.api import urls
 from loyalty.api.authentication import BAD_KEY, RANK
 from loyalty.api.base import TillView
 from loyalty.api.unknown import Unknown
+from loyalty.models import Source
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store
 
 from .pos import connect
@@ -32,6 +34,23 @@ TABLE = [
     ("v2/optin/email/<str:email>/<str:state>", "PUT", POS, None, None),
     ("v1.1/optin/<str:uid>/<str:phone>/<str:state>", "PUT", POS, None, 403),
     ("v2/sms", "POST", POS, {"phone": PHONE, "body": "On its way."}, None),
+    ("v1.1/loyaltyContact/<str:uid>", "POST", POS, {"mobilePhone": PHONE}, 403),
+    ("v1.1/piis/<str:uid>", "GET", READ, None, 403),
+    ("v1.1/piis/<str:uid>/<str:cid>", "GET", READ, None, 403),
+    ("v2/loyaltyContact/override/<str:uid>/<str:cid>", "GET", READ, None, 403),
+    ("v2/loyaltyContact/override/<str:uid>/<str:cid>", "POST", POS, {"lastName": "Moss"}, 403),
+    ("v2/contact/source/<str:platform>/<str:source>", "GET", READ, None, 404),
+    ("v2/contact/attributes/<str:cid>", "GET", READ, None, 404),
+    ("v2/contact/attributes/<str:cid>", "POST", POS, [{"key": "a", "value": "b"}], 404),
+    ("v2/contact/attributes/<str:cid>", "PUT", POS, [], 404),
+    ("v2/contact/recommendations/<str:cid>", "GET", READ, None, 404),
+    ("v1.1/contact/orders/<str:uid>/<str:cid>", "GET", READ, None, 403),
+    ("v1.1/contact/loyaltyPoints/timeline/<str:uid>/<str:cid>", "GET", READ, None, 403),
+    ("v1.1/adjust/loyaltyPoints/<str:uid>/<str:cid>", "PUT", POS, {"value": 0.01}, 403),
+    ("v1.1/adjustments/<str:uid>/<str:start>/<str:end>", "GET", READ, None, 403),
+    ("v1.1/redemptions/<str:uid>/<str:start>/<str:end>", "GET", READ, None, 403),
+    ("v1.1/contact/referral/<str:uid>", "POST", READ, {"phone": PHONE}, 403),
+    ("v1.1/contact/referral/<str:uid>/<str:cid>", "PUT", POS, None, 403),
     ("v1.1/stores/<str:uid>", "GET", READ, None, 403),
     ("v1.1/stores/<str:uid>/<str:store>", "PUT", ADMIN, {"nickname": "Harbour"}, 403),
     ("v1.1/audiences/<str:uid>", "GET", READ, None, 403),
@@ -82,7 +101,11 @@ def address(till):
     head, token = till.url(discount).rsplit("/", 1)
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
              "discount": str(discount.number), "redemption": done["redemptionID"], "state": "true",
-             "store": str(store.number), "campaign": "1"}  # fmt: skip
+             "store": str(store.number), "campaign": "1", "cid": str(till.persona.contact_id), "platform": "cova",
+             "source": "c1", "start": "0", "end": "4000000000"}  # fmt: skip
+    origin = Origin.unscoped.create(account=till.account, platform="cova", identity="1")
+    customer = Customer.unscoped.create(account=till.account, origin=origin, external_id="c1", phone=PHONE)
+    Source.unscoped.create(account=till.account, persona=till.persona, customer=customer, matched_by="phone")
 
     def of(route: str) -> str:
         for name, value in known.items():

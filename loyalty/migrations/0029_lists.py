@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0003_alerts"),
-        ("loyalty", "0027_waiting_balances"),
+        ("loyalty", "0028_api_calls"),
     ]
 
     operations = [
