@@ -9,9 +9,10 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.http import Http404, HttpResponse
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -23,6 +24,7 @@ from loyalty import idempotency
 from .envelope import Refused, Unreadable
 
 HEADER = "Idempotency-Key"
+TRIES = 3
 REPLAYED = {"Idempotent-Replayed": "true"}
 _KEY = re.compile(rf"[\x21-\x7e](?:[\x20-\x7e]{{0,{idempotency.LONGEST_KEY - 2}}}[\x21-\x7e])?")
 
@@ -56,9 +58,22 @@ def fingerprint(request: Request) -> str:
 
 
 def once(view: APIView, act: Callable[..., Response], key: str) -> Callable[..., HttpResponse]:
-    """The handler `act`, carried out once for this key."""
+    """The handler `act`, carried out once for this key.
+
+    What commits in two steps without a key is one transaction with it, so it may hold more locks than the house's order
+    knows. When PostgreSQL ends it because two waited for each other, nothing has happened, and it is done again.
+    """
 
     def handler(request: Request, *args, **kwargs) -> HttpResponse:
+        for left in reversed(range(TRIES)):
+            try:
+                return whole(request, *args, **kwargs)
+            except OperationalError as error:
+                if not left or not isinstance(error.__cause__, DeadlockDetected):
+                    raise
+        raise AssertionError("unreachable")
+
+    def whole(request: Request, *args, **kwargs) -> HttpResponse:
         now = timezone.now()
         mark = fingerprint(request)
         account_id = request.auth.account_id

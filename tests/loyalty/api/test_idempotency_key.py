@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 from rest_framework.response import Response
 
 from loyalty import erasure, idempotency, sql
-from loyalty.api import persona_views, urls
+from loyalty.api import once, persona_views, urls
 from loyalty.api.base import TillView
 from loyalty.models import IdempotentCall, Persona, Redemption
 from tests.factories import make_account, make_discount
@@ -19,6 +20,10 @@ from .till import Till, sentence
 
 REVERT = "/api/v2/redemptions/{}/revert"
 KEY = {"Idempotency-Key": "k-1"}
+
+
+def _fails():
+    raise OperationalError("deadlock detected") from DeadlockDetected()
 
 
 @pytest.fixture
@@ -155,6 +160,25 @@ class TestFailures:
         till.persona.refresh_from_db()
         assert till.persona.first_name == "Ada"
         assert "Idempotent-Replayed" not in sign_up(till)
+
+    def test_two_that_wait_for_each_other(self, till, monkeypatch):
+        """PostgreSQL ends one of them: it is done again, whole, and once."""
+        real, calls = persona_views.personas.sign_up, []
+
+        def deadlocked(**kwargs):
+            calls.append(1)
+            done = real(**kwargs)
+            if len(calls) < once.TRIES:
+                raise OperationalError("deadlock detected") from DeadlockDetected()
+            return done
+
+        monkeypatch.setattr(persona_views.personas, "sign_up", deadlocked)
+        assert sign_up(till).status_code == 200 and len(calls) == once.TRIES
+        assert Persona.unscoped.filter(account=till.account).count() == 2
+        calls.clear()
+        monkeypatch.setattr(once, "TRIES", 2)
+        monkeypatch.setattr(persona_views.personas, "sign_up", lambda **kwargs: calls.append(1) or _fails())
+        assert sign_up(till, key="k-2")["Retry-After"] and len(calls) == 2
 
     def test_the_effect_goes_when_the_answer_cannot_be_kept(self, till, taken, monkeypatch):
         """Key row and effect are one transaction."""
