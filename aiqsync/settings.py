@@ -158,7 +158,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["loyalty.api.envelope.EnvelopeRenderer"],
     "DEFAULT_PARSER_CLASSES": ["loyalty.api.envelope.TolerantJSONParser"],
     "EXCEPTION_HANDLER": "loyalty.api.envelope.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "loyalty.api.schema.TillSchema",
     "UNAUTHENTICATED_USER": None,
 }
 # Calls a minute for each key, approximate by design; 0 switches the throttle off. Each of WEB_WORKERS processes counts
@@ -169,6 +169,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "aiqsync",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "DESCRIPTION": "What tills, web shops and integrators call. Every call carries `X-APIKEY`.",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "loyalty.api.schema.complete"],
 }
 
 # Who carries messages, by channel: the name of a back end of `loyalty/messages.py`. `local` sends nothing anywhere.

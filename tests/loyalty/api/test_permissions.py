@@ -1,5 +1,7 @@
 """Each route with each kind of key. The table is checked against the URL configuration: a new route must be in it."""
 
+import re
+
 import pytest
 
 from aiqsync.accounts.models import Scope
@@ -11,6 +13,7 @@ from loyalty.api.unknown import Unknown
 from loyalty.models import Source
 from tests.factories import make_account, make_discount, make_key, make_persona, make_store
 
+from .openapi import conforms
 from .pos import connect
 from .till import PHONE, Till, sentence
 
@@ -130,6 +133,9 @@ class TestEachRoute:
             assert till.balance == 900
         else:
             assert response.status_code == (404 if route in NEVER_THERE else 200), response.content
+        path = "/api/" + re.sub(r"<\w+:(\w+)>", r"{\1}", route)
+        if (method, path) != ("POST", "/api/v2/loyalty/lookup/{pii}"):  # a client's spelling of the GET
+            conforms(method, path, response)
 
     def test_with_a_key_of_another_account(self, till, address, route, method, scope, body, foreign):
         make_account("Third Co")
