@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from django.middleware import csrf
 
-from . import template
+from . import emptying, template
 
 # A page holds a token in each form, and a test that says what is not on the page looks through them too: out of letters
 # and digits a token spells "Ada" or "2468" once in some thousand pages. Of these it spells no word and no number. They
@@ -32,6 +32,7 @@ def pytest_configure(config):
 
     # Slow on purpose where it guards something; here it was a third of the time.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    emptying.use()
     if settings.EMBEDDED and settings.EMBEDDED.ensure():
         atexit.register(settings.EMBEDDED.stop)
 
