@@ -89,6 +89,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 "verbose_name": "persona",
+                "indexes": [
+                    models.Index(fields=["account", "-id"], name="persona_account_latest"),
+                    models.Index(fields=["account", "phone"], name="persona_phone"),
+                    models.Index(fields=["account", "email"], name="persona_email"),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("account", "id"), name="persona_account_id")],
             },
         ),
         migrations.CreateModel(
@@ -216,220 +222,34 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["points", "number"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "number"), name="discount_number_once"),
+                    models.UniqueConstraint(fields=("account", "id"), name="discount_account_id"),
+                    models.CheckConstraint(condition=models.Q(("points__gte", 0)), name="discount_points"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("amount_cents__gt", 0), ("kind", "flat"), ("percent", 0)),
+                            models.Q(
+                                ("amount_cents", 0),
+                                ("kind", "percent"),
+                                ("percent__gt", 0),
+                                ("percent__lte", 100),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="discount_one_amount",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("starts_at", None),
+                            ("ends_at", None),
+                            ("ends_at__gt", models.F("starts_at")),
+                            _connector="OR",
+                        ),
+                        name="discount_window",
+                    ),
+                ],
             },
-        ),
-        migrations.CreateModel(
-            name="Entry",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("earn", "Earned"),
-                            ("redeem", "Redeemed"),
-                            ("reverse", "Given back"),
-                            ("adjust", "Adjusted"),
-                            ("boost", "Boost"),
-                            ("import", "Imported"),
-                            ("mirror", "Mirrored"),
-                            ("expire", "Expired"),
-                            ("merge", "Merged"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("balance_after", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "key",
-                    models.CharField(
-                        help_text="Made of its cause: the same cause twice is one entry.",
-                        max_length=120,
-                    ),
-                ),
-                ("note", models.CharField(blank=True, max_length=300)),
-                ("explanation", models.JSONField(default=dict)),
-                (
-                    "cause_at",
-                    models.DateTimeField(
-                        help_text="When what it is about happened: the sale's time.",
-                        null=True,
-                    ),
-                ),
-                ("at", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="entries",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="entries",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name_plural": "entries",
-            },
-        ),
-        migrations.CreateModel(
-            name="Lot",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("earn", "Earned"),
-                            ("redeem", "Redeemed"),
-                            ("reverse", "Given back"),
-                            ("adjust", "Adjusted"),
-                            ("boost", "Boost"),
-                            ("import", "Imported"),
-                            ("mirror", "Mirrored"),
-                            ("expire", "Expired"),
-                            ("merge", "Merged"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("expires_at", models.DateTimeField(null=True)),
-                ("created_at", models.DateTimeField()),
-                (
-                    "open",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=models.Q(("remaining__gt", 0)),
-                        output_field=models.BooleanField(),
-                    ),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "entry",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="lots",
-                        to="loyalty.entry",
-                    ),
-                ),
-                (
-                    "from_lot",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="children",
-                        to="loyalty.lot",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="lots",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Draw",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "entry",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="draws",
-                        to="loyalty.entry",
-                    ),
-                ),
-                (
-                    "lot",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="draws",
-                        to="loyalty.lot",
-                    ),
-                ),
-            ],
         ),
         migrations.CreateModel(
             name="Wallet",
@@ -449,7 +269,22 @@ class Migration(migrations.Migration):
                     "balance",
                     models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14),
                 ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("balance__gte", 0)), name="wallet_not_negative"),
+                    models.UniqueConstraint(fields=("account", "persona"), name="wallet_account_persona"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Identifier",
@@ -489,6 +324,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("shared", False)),
+                        fields=("account", "kind", "value"),
+                        name="identifier_once",
+                    )
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Enrolment",
@@ -545,9 +389,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.CreateModel(
             name="Programme",
@@ -649,6 +491,10 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "loyalty programme",
                 "verbose_name_plural": "loyalty programme",
+                "constraints": [
+                    models.UniqueConstraint(fields=("account",), name="programme_once"),
+                    models.CheckConstraint(condition=models.Q(("points_per_100__gte", 0)), name="programme_rate"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -761,17 +607,303 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
+                    models.Index(
+                        condition=models.Q(("state", "applied")),
+                        fields=["persona"],
+                        name="redemption_open",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("persona", "discount", "n"), name="redemption_n_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(
+                            models.Q(("transaction", ""), _negated=True),
+                            ("state__in", ["applied", "settled"]),
+                        ),
+                        fields=("persona", "discount", "transaction"),
+                        name="redemption_transaction_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("reverted_points__gte", 0),
+                            ("reverted_points__lte", models.F("points")),
+                        ),
+                        name="redemption_reverted",
+                    ),
+                    models.UniqueConstraint(fields=("account", "id"), name="redemption_account_id"),
+                ],
+            },
         ),
-        migrations.AddField(
-            model_name="entry",
-            name="redemption",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="entries",
-                to="loyalty.redemption",
-            ),
+        migrations.CreateModel(
+            name="Entry",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("earn", "Earned"),
+                            ("redeem", "Redeemed"),
+                            ("reverse", "Given back"),
+                            ("adjust", "Adjusted"),
+                            ("boost", "Boost"),
+                            ("import", "Imported"),
+                            ("mirror", "Mirrored"),
+                            ("expire", "Expired"),
+                            ("merge", "Merged"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("balance_after", models.DecimalField(decimal_places=2, max_digits=14)),
+                (
+                    "key",
+                    models.CharField(
+                        help_text="Made of its cause: the same cause twice is one entry.",
+                        max_length=120,
+                    ),
+                ),
+                ("note", models.CharField(blank=True, max_length=300)),
+                ("explanation", models.JSONField(default=dict)),
+                (
+                    "cause_at",
+                    models.DateTimeField(
+                        help_text="When what it is about happened: the sale's time.",
+                        null=True,
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "sale",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="entries",
+                        to="integrations.sale",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="entries",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "redemption",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="entries",
+                        to="loyalty.redemption",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name_plural": "entries",
+                "indexes": [
+                    models.Index(fields=["persona", "-id"], name="entry_timeline"),
+                    models.Index(fields=["account", "-at"], name="entry_account_at"),
+                    models.Index(
+                        condition=models.Q(("sale__isnull", False)),
+                        fields=["sale"],
+                        name="entry_sale",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "key"), name="entry_key_once"),
+                    models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="entry_not_zero"),
+                    models.CheckConstraint(condition=models.Q(("balance_after__gte", 0)), name="entry_balance"),
+                    models.UniqueConstraint(fields=("account", "id"), name="entry_account_id"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Lot",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("earn", "Earned"),
+                            ("redeem", "Redeemed"),
+                            ("reverse", "Given back"),
+                            ("adjust", "Adjusted"),
+                            ("boost", "Boost"),
+                            ("import", "Imported"),
+                            ("mirror", "Mirrored"),
+                            ("expire", "Expired"),
+                            ("merge", "Merged"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "open",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=models.Q(("remaining__gt", 0)),
+                        output_field=models.BooleanField(),
+                    ),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "entry",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lots",
+                        to="loyalty.entry",
+                    ),
+                ),
+                (
+                    "from_lot",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="loyalty.lot",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lots",
+                        to="loyalty.persona",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("open", True)),
+                        fields=["persona", "expires_at", "id"],
+                        name="lot_open",
+                    ),
+                    models.Index(
+                        condition=models.Q(("expires_at__isnull", False), ("open", True)),
+                        fields=["expires_at"],
+                        name="lot_due",
+                    ),
+                    models.Index(fields=["entry"], name="lot_entry"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="lot_points"),
+                    models.CheckConstraint(
+                        condition=models.Q(("remaining__gte", 0), ("remaining__lte", models.F("points"))),
+                        name="lot_remaining",
+                    ),
+                    models.UniqueConstraint(fields=("account", "id"), name="lot_account_id"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Draw",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "entry",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="draws",
+                        to="loyalty.entry",
+                    ),
+                ),
+                (
+                    "lot",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="draws",
+                        to="loyalty.lot",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [models.Index(fields=["lot"], name="draw_lot")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("entry", "lot"), name="draw_once"),
+                    models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="draw_not_zero"),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="SaleState",
@@ -820,6 +952,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"indexes": [models.Index(fields=["persona"], name="salestate_persona")]},
         ),
         migrations.CreateModel(
             name="Shortfall",
@@ -888,6 +1021,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "key"), name="shortfall_key_once"),
+                    models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="shortfall_points"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Source",
@@ -934,231 +1073,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.UniqueConstraint(fields=("account", "number"), name="discount_number_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="discount_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(condition=models.Q(("points__gte", 0)), name="discount_points"),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("amount_cents__gt", 0), ("kind", "flat"), ("percent", 0)),
-                    models.Q(
-                        ("amount_cents", 0),
-                        ("kind", "percent"),
-                        ("percent__gt", 0),
-                        ("percent__lte", 100),
-                    ),
-                    _connector="OR",
-                ),
-                name="discount_one_amount",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("starts_at", None),
-                    ("ends_at", None),
-                    ("ends_at__gt", models.F("starts_at")),
-                    _connector="OR",
-                ),
-                name="discount_window",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="draw",
-            index=models.Index(fields=["lot"], name="draw_lot"),
-        ),
-        migrations.AddConstraint(
-            model_name="draw",
-            constraint=models.UniqueConstraint(fields=("entry", "lot"), name="draw_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="draw",
-            constraint=models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="draw_not_zero"),
-        ),
-        migrations.AddField(
-            model_name="wallet",
-            name="account",
-            field=models.ForeignKey(
-                editable=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="accounts.account",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="persona",
-            index=models.Index(fields=["account", "-id"], name="persona_account_latest"),
-        ),
-        migrations.AddIndex(
-            model_name="persona",
-            index=models.Index(fields=["account", "phone"], name="persona_phone"),
-        ),
-        migrations.AddIndex(
-            model_name="persona",
-            index=models.Index(fields=["account", "email"], name="persona_email"),
-        ),
-        migrations.AddConstraint(
-            model_name="persona",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="persona_account_id"),
-        ),
-        migrations.AddIndex(
-            model_name="lot",
-            index=models.Index(
-                condition=models.Q(("open", True)),
-                fields=["persona", "expires_at", "id"],
-                name="lot_open",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="lot",
-            index=models.Index(
-                condition=models.Q(("expires_at__isnull", False), ("open", True)),
-                fields=["expires_at"],
-                name="lot_due",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="lot",
-            index=models.Index(fields=["entry"], name="lot_entry"),
-        ),
-        migrations.AddConstraint(
-            model_name="lot",
-            constraint=models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="lot_points"),
-        ),
-        migrations.AddConstraint(
-            model_name="lot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("remaining__gte", 0), ("remaining__lte", models.F("points"))),
-                name="lot_remaining",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="lot",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="lot_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="identifier",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("shared", False)),
-                fields=("account", "kind", "value"),
-                name="identifier_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programme",
-            constraint=models.UniqueConstraint(fields=("account",), name="programme_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="programme",
-            constraint=models.CheckConstraint(condition=models.Q(("points_per_100__gte", 0)), name="programme_rate"),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(
-                condition=models.Q(("state", "applied")),
-                fields=["persona"],
-                name="redemption_open",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.UniqueConstraint(fields=("persona", "discount", "n"), name="redemption_n_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(
-                    models.Q(("transaction", ""), _negated=True),
-                    ("state__in", ["applied", "settled"]),
-                ),
-                fields=("persona", "discount", "transaction"),
-                name="redemption_transaction_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("reverted_points__gte", 0),
-                    ("reverted_points__lte", models.F("points")),
-                ),
-                name="redemption_reverted",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="redemption_account_id"),
-        ),
-        migrations.AddIndex(
-            model_name="entry",
-            index=models.Index(fields=["persona", "-id"], name="entry_timeline"),
-        ),
-        migrations.AddIndex(
-            model_name="entry",
-            index=models.Index(fields=["account", "-at"], name="entry_account_at"),
-        ),
-        migrations.AddIndex(
-            model_name="entry",
-            index=models.Index(
-                condition=models.Q(("sale__isnull", False)),
-                fields=["sale"],
-                name="entry_sale",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entry",
-            constraint=models.UniqueConstraint(fields=("account", "key"), name="entry_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="entry",
-            constraint=models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="entry_not_zero"),
-        ),
-        migrations.AddConstraint(
-            model_name="entry",
-            constraint=models.CheckConstraint(condition=models.Q(("balance_after__gte", 0)), name="entry_balance"),
-        ),
-        migrations.AddConstraint(
-            model_name="entry",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="entry_account_id"),
-        ),
-        migrations.AddIndex(
-            model_name="salestate",
-            index=models.Index(fields=["persona"], name="salestate_persona"),
-        ),
-        migrations.AddConstraint(
-            model_name="shortfall",
-            constraint=models.UniqueConstraint(fields=("account", "key"), name="shortfall_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="shortfall",
-            constraint=models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="shortfall_points"),
-        ),
-        migrations.AddConstraint(
-            model_name="source",
-            constraint=models.UniqueConstraint(fields=("customer",), name="source_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="wallet",
-            constraint=models.CheckConstraint(condition=models.Q(("balance__gte", 0)), name="wallet_not_negative"),
-        ),
-        migrations.AddConstraint(
-            model_name="wallet",
-            constraint=models.UniqueConstraint(fields=("account", "persona"), name="wallet_account_persona"),
+            options={"constraints": [models.UniqueConstraint(fields=("customer",), name="source_once")]},
         ),
     ]

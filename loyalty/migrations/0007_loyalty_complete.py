@@ -29,7 +29,45 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("note", models.CharField(blank=True, max_length=200)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attachments",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "sale",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attachments",
+                        to="integrations.sale",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={"constraints": [models.UniqueConstraint(fields=("sale",), name="attachment_once")]},
         ),
         migrations.CreateModel(
             name="Audience",
@@ -84,9 +122,34 @@ class Migration(migrations.Migration):
                 ("archived_at", models.DateTimeField(editable=False, null=True)),
                 ("refreshed_at", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "store",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="stores.store",
+                        verbose_name="Favourite store",
+                    ),
+                ),
             ],
             options={
                 "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "name"), name="audience_name_once"),
+                    models.UniqueConstraint(fields=("account", "id"), name="audience_account_id"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -96,7 +159,48 @@ class Migration(migrations.Migration):
                 ("by_hand", models.BooleanField(default=False)),
                 ("joined_at", models.DateTimeField()),
                 ("left_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "audience",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stays",
+                        to="loyalty.audience",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stays",
+                        to="loyalty.persona",
+                    ),
+                ),
             ],
+            options={
+                "indexes": [models.Index(fields=["persona", "audience"], name="audience_of_persona")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("left_at", None)),
+                        fields=("audience", "persona"),
+                        name="audience_member_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("left_at", None), ("left_at__gte", models.F("joined_at")), _connector="OR"),
+                        name="audience_member_stay",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="BlockedPhone",
@@ -105,16 +209,27 @@ class Migration(migrations.Migration):
                 ("phone", models.CharField(max_length=20)),
                 ("note", models.CharField(blank=True, help_text="Whose it is.", max_length=120)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
-        ),
-        migrations.CreateModel(
-            name="BoostState",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
-                ("posts", models.PositiveIntegerField(default=0)),
-                ("at", models.DateTimeField()),
-            ],
+            options={"constraints": [models.UniqueConstraint(fields=("account", "phone"), name="blocked_phone_once")]},
         ),
         migrations.CreateModel(
             name="ConsentLine",
@@ -157,7 +272,57 @@ class Migration(migrations.Migration):
                 ("wording", models.TextField(blank=True, help_text="What the shopper read when he said it.")),
                 ("at", models.DateTimeField()),
                 ("noted_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="consent_lines",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "store",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="stores.store",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["account", "channel", "address", "-id"], name="consent_address"),
+                    models.Index(
+                        condition=models.Q(("persona__isnull", False)),
+                        fields=["persona", "-id"],
+                        name="consent_persona",
+                    ),
+                ],
+                "constraints": [models.UniqueConstraint(fields=("account", "id"), name="consentline_account_id")],
+            },
         ),
         migrations.CreateModel(
             name="ConsentState",
@@ -182,7 +347,32 @@ class Migration(migrations.Migration):
                 ("requests", models.PositiveSmallIntegerField(default=0)),
                 ("asked_at", models.DateTimeField(null=True)),
                 ("since", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "line",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="loyalty.consentline",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "channel", "address"), name="consent_state_once"),
+                    models.CheckConstraint(condition=models.Q(("requests__lte", 10)), name="consent_requests"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="CouponCode",
@@ -191,13 +381,86 @@ class Migration(migrations.Migration):
                 ("code", models.CharField(max_length=60)),
                 ("assigned_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "discount",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="codes",
+                        to="loyalty.discount",
+                    ),
+                ),
+                (
+                    "redemption",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="codes",
+                        to="loyalty.redemption",
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("redemption", None)), fields=["discount", "id"], name="coupon_code_free"
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "code"), name="coupon_code_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("redemption__isnull", False)),
+                        fields=("redemption",),
+                        name="coupon_code_one_use",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="DiscountAudience",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "audience",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="discounts",
+                        to="loyalty.audience",
+                    ),
+                ),
+                (
+                    "discount",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="audiences",
+                        to="loyalty.discount",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("discount", "audience"), name="discount_audience_once")]
+            },
         ),
         migrations.CreateModel(
             name="DiscountImage",
@@ -207,13 +470,62 @@ class Migration(migrations.Migration):
                 ("data", models.BinaryField()),
                 ("digest", models.CharField(max_length=32, unique=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "discount",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="images",
+                        to="loyalty.discount",
+                    ),
+                ),
             ],
+            options={"constraints": [models.UniqueConstraint(fields=("discount",), name="discount_image_once")]},
         ),
         migrations.CreateModel(
             name="DiscountStore",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "discount",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stores",
+                        to="loyalty.discount",
+                    ),
+                ),
+                (
+                    "store",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="stores.store",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("discount", "store"), name="discount_store_once")]
+            },
         ),
         migrations.CreateModel(
             name="Investigation",
@@ -223,7 +535,52 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("closed_at", models.DateTimeField(null=True)),
                 ("outcome", models.CharField(blank=True, max_length=300)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "closed_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="investigations",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("closed_at", None)), fields=["account", "-at"], name="investigation_open"
+                    )
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Job",
@@ -259,7 +616,42 @@ class Migration(migrations.Migration):
                 ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("started_at", models.DateTimeField(null=True)),
                 ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["queued", "running"])),
+                        fields=["state", "lease_until"],
+                        name="job_live",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ["queued", "running"])),
+                        fields=("account", "kind"),
+                        name="job_one_live",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Merge",
@@ -286,7 +678,66 @@ class Migration(migrations.Migration):
                     "split_points",
                     models.DecimalField(decimal_places=2, help_text="What moved back.", max_digits=14, null=True),
                 ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "loser",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="merges_lost",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "split_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "survivor",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="merges_won",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "indexes": [models.Index(fields=["survivor"], name="merge_survivor")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "id"), name="merge_account_id"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("split_at", None)), fields=("loser",), name="merge_one_open"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("survivor", models.F("loser")), _negated=True), name="merge_two_people"
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Message",
@@ -319,7 +770,45 @@ class Migration(migrations.Migration):
                 ("not_before", models.DateTimeField()),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("sent_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="messages",
+                        to="loyalty.persona",
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["queued", "sending"])),
+                        fields=["not_before"],
+                        name="message_due",
+                    ),
+                    models.Index(fields=["account", "-id"], name="message_latest"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "key"), name="message_key_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "sent"), _negated=True), ("sent_at__isnull", False), _connector="OR"
+                        ),
+                        name="message_sent_at",
+                    ),
+                ],
+            },
         ),
         migrations.CreateModel(
             name="MirrorState",
@@ -328,7 +817,37 @@ class Migration(migrations.Migration):
                 ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
                 ("posts", models.PositiveIntegerField(default=0)),
                 ("at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "customer",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mirrored",
+                        to="integrations.customer",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="mirrored",
+                        to="loyalty.persona",
+                    ),
+                ),
             ],
+            options={"constraints": [models.UniqueConstraint(fields=("customer",), name="mirror_once")]},
         ),
         migrations.CreateModel(
             name="Modifier",
@@ -388,10 +907,102 @@ class Migration(migrations.Migration):
                 ("active", models.BooleanField(default=True)),
                 ("archived_at", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "audience",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="modifiers",
+                        to="loyalty.audience",
+                    ),
+                ),
             ],
             options={
                 "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "id"), name="modifier_account_id"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "boost"), models.Q(("points", 0), _negated=True)),
+                            models.Q(models.Q(("kind", "boost"), _negated=True), ("points", 0)),
+                            _connector="OR",
+                        ),
+                        name="modifier_points",
+                    ),
+                    models.CheckConstraint(condition=models.Q(("factor__gt", 0)), name="modifier_factor"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("starts_on", None),
+                            ("ends_on", None),
+                            ("ends_on__gte", models.F("starts_on")),
+                            _connector="OR",
+                        ),
+                        name="modifier_dates",
+                    ),
+                ],
             },
+        ),
+        migrations.CreateModel(
+            name="BoostState",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
+                ("posts", models.PositiveIntegerField(default=0)),
+                ("at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="boosts",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "sale",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        help_text="The purchase it was given with.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="boosts",
+                        to="integrations.sale",
+                    ),
+                ),
+                (
+                    "modifier",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="given",
+                        to="loyalty.modifier",
+                    ),
+                ),
+            ],
+            options={"constraints": [models.UniqueConstraint(fields=("modifier", "persona"), name="boost_once")]},
         ),
         migrations.CreateModel(
             name="MonthClose",
@@ -402,7 +1013,32 @@ class Migration(migrations.Migration):
                 ("ends_at", models.DateTimeField()),
                 ("last_entry", models.BigIntegerField(help_text="The last entry counted.")),
                 ("closed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "month"), name="month_close_once"),
+                    models.UniqueConstraint(fields=("account", "id"), name="monthclose_account_id"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="MonthFigure",
@@ -411,14 +1047,94 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(help_text="opening, closing, members, or a kind of entry", max_length=10)),
                 ("points", models.DecimalField(decimal_places=2, max_digits=14)),
                 ("entries", models.PositiveIntegerField(default=0)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "close",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="figures",
+                        to="loyalty.monthclose",
+                    ),
+                ),
+                (
+                    "store",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="stores.store",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("close", "store", "kind"), name="month_figure_once", nulls_distinct=False
+                    )
+                ]
+            },
         ),
         migrations.CreateModel(
             name="NotTheSame",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "one",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "other",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("one", "other"), name="not_the_same_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("one__lt", models.F("other"))), name="not_the_same_order"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Pin",
@@ -434,7 +1150,46 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField()),
                 ("used_at", models.DateTimeField(null=True)),
                 ("closed_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pins",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("closed_at", None)), fields=("persona",), name="pin_one_live"
+                    ),
+                    models.CheckConstraint(condition=models.Q(("tries__lte", 5)), name="pin_tries"),
+                    models.CheckConstraint(
+                        condition=models.Q(("expires_at__gt", models.F("created_at"))), name="pin_expires"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="ProgrammeChange",
@@ -466,7 +1221,54 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("confirmed_at", models.DateTimeField(null=True)),
                 ("applied_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "confirmed_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ["counting", "counted", "applying"])),
+                        fields=("account",),
+                        name="programme_change_one_open",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state__in", ["applying", "applied"]), _negated=True),
+                            ("confirmed_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="programme_change_confirmed",
+                    ),
+                    models.UniqueConstraint(fields=("account", "id"), name="programmechange_account_id"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Review",
@@ -492,7 +1294,57 @@ class Migration(migrations.Migration):
                 ),
                 ("note", models.CharField(blank=True, max_length=300)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "redemption",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reviews",
+                        to="loyalty.redemption",
+                    ),
+                ),
+                (
+                    "sale",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reviews",
+                        to="integrations.sale",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("kind", "redemption", "sale"), name="review_once", nulls_distinct=False
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("redemption__isnull", False), ("sale__isnull", False), _connector="OR"),
+                        name="review_about_something",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Seal",
@@ -505,7 +1357,25 @@ class Migration(migrations.Migration):
                 ("points", models.DecimalField(decimal_places=2, max_digits=14)),
                 ("digest", models.CharField(max_length=64)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "number"), name="seal_number_once"),
+                    models.UniqueConstraint(fields=("account", "first_entry"), name="seal_first_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("last_entry__gte", models.F("first_entry"))), name="seal_range"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="SourceMove",
@@ -514,17 +1384,80 @@ class Migration(migrations.Migration):
                 ("why", models.CharField(help_text="split, phone_changed, guard, one_person, pos", max_length=20)),
                 ("value", models.CharField(blank=True, max_length=254)),
                 ("at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "from_persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "source",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="moves",
+                        to="loyalty.source",
+                    ),
+                ),
+                (
+                    "to_persona",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="loyalty.persona",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
-            options={
-                "abstract": False,
-            },
+            options={"abstract": False},
         ),
         migrations.CreateModel(
             name="SourceStart",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("starts_on", models.DateField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "origin",
+                    aiqsync.accounts.tenancy.TenantKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="integrations.origin",
+                    ),
+                ),
             ],
+            options={"constraints": [models.UniqueConstraint(fields=("origin",), name="source_start_once")]},
         ),
         migrations.CreateModel(
             name="SuspectNumber",
@@ -552,7 +1485,34 @@ class Migration(migrations.Migration):
                 ),
                 ("found_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("decided_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("decision", "open")), fields=["account", "-customers"], name="suspect_open"
+                    )
+                ],
+                "constraints": [models.UniqueConstraint(fields=("account", "phone"), name="suspect_number_once")],
+            },
         ),
         migrations.AlterModelOptions(
             name="discount",
@@ -1146,403 +2106,6 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("account", "id"), name="source_account_id"),
         ),
         migrations.AddField(
-            model_name="attachment",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="attachment",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="attachments",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="attachment",
-            name="sale",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="attachments",
-                to="integrations.sale",
-            ),
-        ),
-        migrations.AddField(
-            model_name="attachment",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="audience",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="audience",
-            name="store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
-                verbose_name="Favourite store",
-            ),
-        ),
-        migrations.AddField(
-            model_name="audiencemember",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="audiencemember",
-            name="audience",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="stays",
-                to="loyalty.audience",
-            ),
-        ),
-        migrations.AddField(
-            model_name="audiencemember",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="stays",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="blockedphone",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="blockedphone",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="booststate",
-            name="account",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                editable=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="accounts.account",
-            ),
-        ),
-        migrations.AddField(
-            model_name="booststate",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="boosts",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="booststate",
-            name="sale",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                help_text="The purchase it was given with.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="boosts",
-                to="integrations.sale",
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentline",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentline",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="consent_lines",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentline",
-            name="store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentline",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentstate",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="consentstate",
-            name="line",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="loyalty.consentline",
-            ),
-        ),
-        migrations.AddField(
-            model_name="couponcode",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="couponcode",
-            name="discount",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="codes",
-                to="loyalty.discount",
-            ),
-        ),
-        migrations.AddField(
-            model_name="couponcode",
-            name="redemption",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="codes",
-                to="loyalty.redemption",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountaudience",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountaudience",
-            name="audience",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="discounts",
-                to="loyalty.audience",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountaudience",
-            name="discount",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="audiences",
-                to="loyalty.discount",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountimage",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountimage",
-            name="discount",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="images",
-                to="loyalty.discount",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountstore",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountstore",
-            name="discount",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="stores",
-                to="loyalty.discount",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discountstore",
-            name="store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="stores.store"
-            ),
-        ),
-        migrations.AddField(
-            model_name="investigation",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="investigation",
-            name="closed_by",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="investigation",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="investigations",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="investigation",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="job",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="job",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="merge",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="merge",
-            name="loser",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="merges_lost",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="merge",
-            name="split_by",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="merge",
-            name="survivor",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="merges_won",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="merge",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
             model_name="entry",
             name="merge",
             field=aiqsync.accounts.tenancy.TenantKey(
@@ -1557,470 +2120,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="entry",
             index=models.Index(condition=models.Q(("merge__isnull", False)), fields=["merge"], name="entry_merge"),
-        ),
-        migrations.AddField(
-            model_name="message",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="message",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="messages",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="mirrorstate",
-            name="account",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                editable=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="accounts.account",
-            ),
-        ),
-        migrations.AddField(
-            model_name="mirrorstate",
-            name="customer",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="mirrored",
-                to="integrations.customer",
-            ),
-        ),
-        migrations.AddField(
-            model_name="mirrorstate",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="mirrored",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="modifier",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="modifier",
-            name="audience",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="modifiers",
-                to="loyalty.audience",
-            ),
-        ),
-        migrations.AddField(
-            model_name="booststate",
-            name="modifier",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="given",
-                to="loyalty.modifier",
-            ),
-        ),
-        migrations.AddField(
-            model_name="monthclose",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="monthclose",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="monthfigure",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="monthfigure",
-            name="close",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="figures",
-                to="loyalty.monthclose",
-            ),
-        ),
-        migrations.AddField(
-            model_name="monthfigure",
-            name="store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
-            ),
-        ),
-        migrations.AddField(
-            model_name="notthesame",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="notthesame",
-            name="one",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="loyalty.persona"
-            ),
-        ),
-        migrations.AddField(
-            model_name="notthesame",
-            name="other",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="loyalty.persona"
-            ),
-        ),
-        migrations.AddField(
-            model_name="notthesame",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="pin",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="pin",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="pins",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="pin",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="programmechange",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="programmechange",
-            name="confirmed_by",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="programmechange",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="review",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="review",
-            name="redemption",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="reviews",
-                to="loyalty.redemption",
-            ),
-        ),
-        migrations.AddField(
-            model_name="review",
-            name="sale",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="reviews",
-                to="integrations.sale",
-            ),
-        ),
-        migrations.AddField(
-            model_name="review",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="seal",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcemove",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcemove",
-            name="from_persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="loyalty.persona"
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcemove",
-            name="source",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="moves",
-                to="loyalty.source",
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcemove",
-            name="to_persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="loyalty.persona"
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcemove",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcestart",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="sourcestart",
-            name="origin",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="integrations.origin",
-            ),
-        ),
-        migrations.AddField(
-            model_name="suspectnumber",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
-            ),
-        ),
-        migrations.AddField(
-            model_name="suspectnumber",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="attachment",
-            constraint=models.UniqueConstraint(fields=("sale",), name="attachment_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="audience",
-            constraint=models.UniqueConstraint(fields=("account", "name"), name="audience_name_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="audience",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="audience_account_id"),
-        ),
-        migrations.AddIndex(
-            model_name="audiencemember",
-            index=models.Index(fields=["persona", "audience"], name="audience_of_persona"),
-        ),
-        migrations.AddConstraint(
-            model_name="audiencemember",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("left_at", None)), fields=("audience", "persona"), name="audience_member_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="audiencemember",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("left_at", None), ("left_at__gte", models.F("joined_at")), _connector="OR"),
-                name="audience_member_stay",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="blockedphone",
-            constraint=models.UniqueConstraint(fields=("account", "phone"), name="blocked_phone_once"),
-        ),
-        migrations.AddIndex(
-            model_name="consentline",
-            index=models.Index(fields=["account", "channel", "address", "-id"], name="consent_address"),
-        ),
-        migrations.AddIndex(
-            model_name="consentline",
-            index=models.Index(
-                condition=models.Q(("persona__isnull", False)), fields=["persona", "-id"], name="consent_persona"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="consentline",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="consentline_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="consentstate",
-            constraint=models.UniqueConstraint(fields=("account", "channel", "address"), name="consent_state_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="consentstate",
-            constraint=models.CheckConstraint(condition=models.Q(("requests__lte", 10)), name="consent_requests"),
-        ),
-        migrations.AddIndex(
-            model_name="couponcode",
-            index=models.Index(
-                condition=models.Q(("redemption", None)), fields=["discount", "id"], name="coupon_code_free"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="couponcode",
-            constraint=models.UniqueConstraint(fields=("account", "code"), name="coupon_code_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="couponcode",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("redemption__isnull", False)), fields=("redemption",), name="coupon_code_one_use"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="discountaudience",
-            constraint=models.UniqueConstraint(fields=("discount", "audience"), name="discount_audience_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="discountimage",
-            constraint=models.UniqueConstraint(fields=("discount",), name="discount_image_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="discountstore",
-            constraint=models.UniqueConstraint(fields=("discount", "store"), name="discount_store_once"),
-        ),
-        migrations.AddIndex(
-            model_name="investigation",
-            index=models.Index(
-                condition=models.Q(("closed_at", None)), fields=["account", "-at"], name="investigation_open"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="job",
-            index=models.Index(
-                condition=models.Q(("state__in", ["queued", "running"])),
-                fields=["state", "lease_until"],
-                name="job_live",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="job",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["queued", "running"])),
-                fields=("account", "kind"),
-                name="job_one_live",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="merge",
-            index=models.Index(fields=["survivor"], name="merge_survivor"),
-        ),
-        migrations.AddConstraint(
-            model_name="merge",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="merge_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="merge",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("split_at", None)), fields=("loser",), name="merge_one_open"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="merge",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("survivor", models.F("loser")), _negated=True), name="merge_two_people"
-            ),
         ),
         migrations.AddField(
             model_name="persona",
@@ -2059,168 +2158,5 @@ class Migration(migrations.Migration):
                 ),
                 output_field=models.CharField(max_length=410),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(
-                condition=models.Q(("state__in", ["queued", "sending"])), fields=["not_before"], name="message_due"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="message",
-            index=models.Index(fields=["account", "-id"], name="message_latest"),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.UniqueConstraint(fields=("account", "key"), name="message_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state", "sent"), _negated=True), ("sent_at__isnull", False), _connector="OR"
-                ),
-                name="message_sent_at",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="mirrorstate",
-            constraint=models.UniqueConstraint(fields=("customer",), name="mirror_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="modifier",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="modifier_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="modifier",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("kind", "boost"), models.Q(("points", 0), _negated=True)),
-                    models.Q(models.Q(("kind", "boost"), _negated=True), ("points", 0)),
-                    _connector="OR",
-                ),
-                name="modifier_points",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="modifier",
-            constraint=models.CheckConstraint(condition=models.Q(("factor__gt", 0)), name="modifier_factor"),
-        ),
-        migrations.AddConstraint(
-            model_name="modifier",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("starts_on", None), ("ends_on", None), ("ends_on__gte", models.F("starts_on")), _connector="OR"
-                ),
-                name="modifier_dates",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="booststate",
-            constraint=models.UniqueConstraint(fields=("modifier", "persona"), name="boost_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="monthclose",
-            constraint=models.UniqueConstraint(fields=("account", "month"), name="month_close_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="monthclose",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="monthclose_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="monthfigure",
-            constraint=models.UniqueConstraint(
-                fields=("close", "store", "kind"), name="month_figure_once", nulls_distinct=False
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="notthesame",
-            constraint=models.UniqueConstraint(fields=("one", "other"), name="not_the_same_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="notthesame",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("one__lt", models.F("other"))), name="not_the_same_order"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="pin",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("closed_at", None)), fields=("persona",), name="pin_one_live"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="pin",
-            constraint=models.CheckConstraint(condition=models.Q(("tries__lte", 5)), name="pin_tries"),
-        ),
-        migrations.AddConstraint(
-            model_name="pin",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("expires_at__gt", models.F("created_at"))), name="pin_expires"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programmechange",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["counting", "counted", "applying"])),
-                fields=("account",),
-                name="programme_change_one_open",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programmechange",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state__in", ["applying", "applied"]), _negated=True),
-                    ("confirmed_at__isnull", False),
-                    _connector="OR",
-                ),
-                name="programme_change_confirmed",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programmechange",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="programmechange_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="review",
-            constraint=models.UniqueConstraint(
-                fields=("kind", "redemption", "sale"), name="review_once", nulls_distinct=False
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="review",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("redemption__isnull", False), ("sale__isnull", False), _connector="OR"),
-                name="review_about_something",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="seal",
-            constraint=models.UniqueConstraint(fields=("account", "number"), name="seal_number_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="seal",
-            constraint=models.UniqueConstraint(fields=("account", "first_entry"), name="seal_first_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="seal",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("last_entry__gte", models.F("first_entry"))), name="seal_range"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="sourcestart",
-            constraint=models.UniqueConstraint(fields=("origin",), name="source_start_once"),
-        ),
-        migrations.AddIndex(
-            model_name="suspectnumber",
-            index=models.Index(
-                condition=models.Q(("decision", "open")), fields=["account", "-customers"], name="suspect_open"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="suspectnumber",
-            constraint=models.UniqueConstraint(fields=("account", "phone"), name="suspect_number_once"),
         ),
     ]
