@@ -15,7 +15,7 @@ from django.db import connection
 ROOT = Path(__file__).parents[1]
 MAKES_TABLES = (
     "requirements.txt", "*/migrations/*.py", "aiqsync/accounts/migrations/*.py", "loyalty/sql/*",
-    "aiqsync/accounts/tenancy.py", "aiqsync/accounts/models.py",
+    "aiqsync/accounts/tenancy.py", "aiqsync/accounts/migrating.py", "aiqsync/accounts/models.py",
 )  # fmt: skip
 PREFIX = "aiqsync_template_"
 

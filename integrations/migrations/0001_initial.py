@@ -5,6 +5,7 @@ import django.utils.timezone
 from django.db import migrations, models
 
 import aiqsync.accounts.tenancy
+from aiqsync.accounts.migrating import Together
 
 
 class Migration(migrations.Migration):
@@ -15,602 +16,654 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Heartbeat",
-            fields=[
-                ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ("at", models.DateTimeField()),
-                ("started_at", models.DateTimeField(null=True)),
-                ("restarts", models.PositiveIntegerField(default=0)),
-                ("reason", models.CharField(blank=True, max_length=200)),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Connection",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("card", models.CharField(max_length=40)),
-                ("settings", models.JSONField(default=dict)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+        Together(
+            migrations.CreateModel(
+                name="Heartbeat",
+                fields=[
+                    ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                    ("at", models.DateTimeField()),
+                    ("started_at", models.DateTimeField(null=True)),
+                    ("restarts", models.PositiveIntegerField(default=0)),
+                    ("reason", models.CharField(blank=True, max_length=200)),
+                ],
+            ),
+            migrations.CreateModel(
+                name="Connection",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Origin",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("platform", models.CharField(max_length=40)),
-                ("identity", models.CharField(max_length=100)),
-                ("title", models.CharField(blank=True, max_length=200)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("card", models.CharField(max_length=40)),
+                    ("settings", models.JSONField(default=dict)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Location",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("external_id", models.CharField(max_length=100)),
-                ("name", models.CharField(blank=True, max_length=200)),
-                ("street", models.CharField(blank=True, max_length=200)),
-                ("city", models.CharField(blank=True, max_length=100)),
-                ("state", models.CharField(blank=True, max_length=20)),
-                ("postal_code", models.CharField(blank=True, max_length=20)),
-                ("country", models.CharField(blank=True, max_length=2)),
-                ("phone", models.CharField(blank=True, max_length=60)),
-                ("time_zone", models.CharField(blank=True, max_length=64)),
-                ("active", models.BooleanField(default=True)),
-                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                ],
+            ),
+            migrations.CreateModel(
+                name="Origin",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="locations",
-                        to="integrations.origin",
+                    ("platform", models.CharField(max_length=40)),
+                    ("identity", models.CharField(max_length=100)),
+                    ("title", models.CharField(blank=True, max_length=200)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-            ],
-            options={
-                "ordering": ["name"],
-            },
-        ),
-        migrations.CreateModel(
-            name="Customer",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("external_id", models.CharField(max_length=100)),
-                ("first_name", models.CharField(blank=True, max_length=200)),
-                ("last_name", models.CharField(blank=True, max_length=200)),
-                ("phone", models.CharField(blank=True, max_length=20)),
-                ("phone_raw", models.CharField(blank=True, max_length=100)),
-                ("email", models.CharField(blank=True, max_length=254)),
-                ("email_raw", models.CharField(blank=True, max_length=254)),
-                ("birth_date", models.DateField(null=True)),
-                ("street", models.CharField(blank=True, max_length=200)),
-                ("city", models.CharField(blank=True, max_length=100)),
-                ("state", models.CharField(blank=True, max_length=20)),
-                ("postal_code", models.CharField(blank=True, max_length=20)),
-                ("country", models.CharField(blank=True, max_length=2)),
-                ("pricing_group", models.CharField(blank=True, max_length=100)),
-                ("do_not_contact", models.BooleanField(null=True)),
-                ("disabled", models.BooleanField(default=False)),
-                ("merged_into", models.CharField(blank=True, max_length=100)),
-                ("version", models.BigIntegerField(default=0)),
-                ("modified_at", models.DateTimeField(null=True)),
-                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                ],
+            ),
+            migrations.CreateModel(
+                name="Location",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="customers",
-                        to="integrations.origin",
+                    ("external_id", models.CharField(max_length=100)),
+                    ("name", models.CharField(blank=True, max_length=200)),
+                    ("street", models.CharField(blank=True, max_length=200)),
+                    ("city", models.CharField(blank=True, max_length=100)),
+                    ("state", models.CharField(blank=True, max_length=20)),
+                    ("postal_code", models.CharField(blank=True, max_length=20)),
+                    ("country", models.CharField(blank=True, max_length=2)),
+                    ("phone", models.CharField(blank=True, max_length=60)),
+                    ("time_zone", models.CharField(blank=True, max_length=64)),
+                    ("active", models.BooleanField(default=True)),
+                    ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Credential",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("values", models.JSONField(default=dict, help_text="What is not secret, by field name.")),
-                ("secrets", models.TextField(null=True)),
-                ("token", models.TextField(null=True)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("draft", "Not connected"),
-                            ("connected", "Connected"),
-                            ("paused", "Needs attention"),
-                            ("disconnected", "Disconnected"),
-                        ],
-                        default="draft",
-                        max_length=12,
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="locations",
+                            to="integrations.origin",
+                        ),
                     ),
-                ),
-                (
-                    "message",
-                    models.TextField(blank=True, help_text="The sentence for the merchant, when something is wrong."),
-                ),
-                ("setting", models.CharField(blank=True, help_text="The field the sentence is about.", max_length=40)),
-                ("checked_at", models.DateTimeField(null=True)),
-                ("connected_at", models.DateTimeField(null=True)),
-                ("secrets_at", models.DateTimeField(null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                ],
+                options={
+                    "ordering": ["name"],
+                },
+            ),
+            migrations.CreateModel(
+                name="Customer",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "connection",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="credentials",
-                        to="integrations.connection",
+                    ("external_id", models.CharField(max_length=100)),
+                    ("first_name", models.CharField(blank=True, max_length=200)),
+                    ("last_name", models.CharField(blank=True, max_length=200)),
+                    ("phone", models.CharField(blank=True, max_length=20)),
+                    ("phone_raw", models.CharField(blank=True, max_length=100)),
+                    ("email", models.CharField(blank=True, max_length=254)),
+                    ("email_raw", models.CharField(blank=True, max_length=254)),
+                    ("birth_date", models.DateField(null=True)),
+                    ("street", models.CharField(blank=True, max_length=200)),
+                    ("city", models.CharField(blank=True, max_length=100)),
+                    ("state", models.CharField(blank=True, max_length=20)),
+                    ("postal_code", models.CharField(blank=True, max_length=20)),
+                    ("country", models.CharField(blank=True, max_length=2)),
+                    ("pricing_group", models.CharField(blank=True, max_length=100)),
+                    ("do_not_contact", models.BooleanField(null=True)),
+                    ("disabled", models.BooleanField(default=False)),
+                    ("merged_into", models.CharField(blank=True, max_length=100)),
+                    ("version", models.BigIntegerField(default=0)),
+                    ("modified_at", models.DateTimeField(null=True)),
+                    ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="credentials",
-                        to="integrations.origin",
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="customers",
+                            to="integrations.origin",
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="PricingGroup",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("external_id", models.CharField(max_length=100)),
-                ("name", models.CharField(max_length=200)),
-                ("description", models.CharField(blank=True, max_length=500)),
-                ("deleted", models.BooleanField(default=False)),
-                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                ],
+            ),
+            migrations.CreateModel(
+                name="Credential",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="pricing_groups",
-                        to="integrations.origin",
+                    ("values", models.JSONField(default=dict, help_text="What is not secret, by field name.")),
+                    ("secrets", models.TextField(null=True)),
+                    ("token", models.TextField(null=True)),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("draft", "Not connected"),
+                                ("connected", "Connected"),
+                                ("paused", "Needs attention"),
+                                ("disconnected", "Disconnected"),
+                            ],
+                            default="draft",
+                            max_length=12,
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="RefusedRow",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("stream", models.CharField(max_length=40)),
-                ("external_id", models.CharField(blank=True, max_length=100)),
-                (
-                    "key",
-                    models.CharField(help_text="The row's id, or a hash of the row when it has none.", max_length=100),
-                ),
-                ("reason", models.TextField()),
-                ("row", models.JSONField(help_text="The row, without what the card redacts.", null=True)),
-                ("times", models.PositiveIntegerField(default=1)),
-                ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("last_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("solved_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "message",
+                        models.TextField(
+                            blank=True, help_text="The sentence for the merchant, when something is wrong."
+                        ),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="refused_rows",
-                        to="integrations.origin",
+                    (
+                        "setting",
+                        models.CharField(blank=True, help_text="The field the sentence is about.", max_length=40),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Sale",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("external_id", models.CharField(max_length=100)),
-                (
-                    "kind",
-                    models.CharField(choices=[("sale", "Sale"), ("refund", "Refund")], default="sale", max_length=6),
-                ),
-                ("number", models.CharField(blank=True, max_length=60)),
-                ("receipt", models.CharField(blank=True, max_length=60)),
-                (
-                    "original_id",
-                    models.CharField(
-                        blank=True, help_text="External id of the sale a refund belongs to.", max_length=100
+                    ("checked_at", models.DateTimeField(null=True)),
+                    ("connected_at", models.DateTimeField(null=True)),
+                    ("secrets_at", models.DateTimeField(null=True)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-                ("customer_id", models.CharField(blank=True, max_length=100)),
-                ("employee_id", models.CharField(blank=True, max_length=60)),
-                ("employee_name", models.CharField(blank=True, max_length=200)),
-                ("sold_at", models.DateTimeField()),
-                (
-                    "fulfilment",
-                    models.CharField(
-                        blank=True,
-                        choices=[("in_store", "In store"), ("delivery", "Delivery"), ("pickup", "Pickup")],
-                        max_length=10,
+                    (
+                        "connection",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="credentials",
+                            to="integrations.connection",
+                        ),
                     ),
-                ),
-                ("lines_cents", models.BigIntegerField(default=0)),
-                ("discount_cents", models.BigIntegerField(default=0)),
-                ("tax_cents", models.BigIntegerField(default=0)),
-                ("total_cents", models.BigIntegerField(default=0)),
-                ("net_cents", models.BigIntegerField(default=0)),
-                ("payments", models.CharField(blank=True, max_length=200)),
-                ("discounts", models.JSONField(default=list)),
-                ("has_details", models.BooleanField(default=False)),
-                ("currency", models.CharField(blank=True, max_length=3)),
-                ("line_count", models.PositiveIntegerField(default=0)),
-                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="credentials",
+                            to="integrations.origin",
+                        ),
                     ),
-                ),
-                (
-                    "location",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="sales",
-                        to="integrations.location",
+                ],
+            ),
+            migrations.CreateModel(
+                name="PricingGroup",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="sales",
-                        to="integrations.origin",
+                    ("external_id", models.CharField(max_length=100)),
+                    ("name", models.CharField(max_length=200)),
+                    ("description", models.CharField(blank=True, max_length=500)),
+                    ("deleted", models.BooleanField(default=False)),
+                    ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="SaleLine",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField()),
-                ("product_id", models.CharField(blank=True, max_length=100)),
-                ("sku", models.CharField(blank=True, max_length=100)),
-                ("name", models.CharField(blank=True, max_length=300)),
-                ("category", models.CharField(blank=True, max_length=200)),
-                ("brand", models.CharField(blank=True, max_length=200)),
-                ("quantity", models.DecimalField(decimal_places=4, max_digits=14)),
-                ("unit", models.CharField(blank=True, max_length=10)),
-                ("list_price", models.DecimalField(decimal_places=4, max_digits=14)),
-                ("unit_price", models.DecimalField(decimal_places=4, max_digits=14)),
-                ("total_cents", models.BigIntegerField()),
-                ("discount_cents", models.BigIntegerField(default=0)),
-                ("cost_cents", models.BigIntegerField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="pricing_groups",
+                            to="integrations.origin",
+                        ),
                     ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="lines",
-                        to="integrations.sale",
+                ],
+            ),
+            migrations.CreateModel(
+                name="RefusedRow",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="StreamState",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("stream", models.CharField(max_length=40)),
-                ("enabled", models.BooleanField(default=True)),
-                ("cursor", models.JSONField(default=dict)),
-                ("next_due", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "read_until",
-                    models.DateTimeField(help_text="Everything the POS had at this moment has been read.", null=True),
-                ),
-                ("first_done_at", models.DateTimeField(null=True)),
-                ("last_success_at", models.DateTimeField(null=True)),
-                ("failures", models.PositiveIntegerField(default=0, help_text="In a row.")),
-                ("failing_since", models.DateTimeField(null=True)),
-                ("message", models.TextField(blank=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("stream", models.CharField(max_length=40)),
+                    ("external_id", models.CharField(blank=True, max_length=100)),
+                    (
+                        "key",
+                        models.CharField(
+                            help_text="The row's id, or a hash of the row when it has none.", max_length=100
+                        ),
                     ),
-                ),
-                (
-                    "credential",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="streams",
-                        to="integrations.credential",
+                    ("reason", models.TextField()),
+                    ("row", models.JSONField(help_text="The row, without what the card redacts.", null=True)),
+                    ("times", models.PositiveIntegerField(default=1)),
+                    ("first_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("last_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("solved_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="SyncRun",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("queued", "Waiting"),
-                            ("running", "Running"),
-                            ("done", "Done"),
-                            ("failed", "Failed"),
-                            ("stopped", "Stopped"),
-                        ],
-                        default="queued",
-                        max_length=8,
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="refused_rows",
+                            to="integrations.origin",
+                        ),
                     ),
-                ),
-                ("full", models.BooleanField(default=False)),
-                ("manual", models.BooleanField(default=False)),
-                ("token", models.CharField(blank=True, max_length=32)),
-                ("lease_until", models.DateTimeField(null=True)),
-                (
-                    "attempts",
-                    models.PositiveIntegerField(default=0, help_text="Deliveries that ended without saving a page."),
-                ),
-                ("takeovers", models.PositiveIntegerField(default=0)),
-                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(null=True)),
-                ("finished_at", models.DateTimeField(null=True)),
-                ("pages", models.PositiveIntegerField(default=0)),
-                ("rows_read", models.PositiveBigIntegerField(default=0)),
-                ("rows_new", models.PositiveBigIntegerField(default=0)),
-                ("rows_changed", models.PositiveBigIntegerField(default=0)),
-                ("rows_unchanged", models.PositiveBigIntegerField(default=0)),
-                ("rows_refused", models.PositiveBigIntegerField(default=0)),
-                ("calls", models.PositiveIntegerField(default=0)),
-                ("progress_done", models.PositiveIntegerField(default=0)),
-                ("progress_total", models.PositiveIntegerField(null=True)),
-                ("progress_note", models.CharField(blank=True, max_length=200)),
-                ("seconds", models.JSONField(default=dict, help_text="Time spent: fetch, parse, land, points.")),
-                ("error", models.CharField(blank=True, max_length=40)),
-                ("message", models.TextField(blank=True)),
-                ("detail", models.TextField(blank=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                ],
+            ),
+            migrations.CreateModel(
+                name="Sale",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                (
-                    "stream",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="runs",
-                        to="integrations.streamstate",
+                    ("external_id", models.CharField(max_length=100)),
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[("sale", "Sale"), ("refund", "Refund")], default="sale", max_length=6
+                        ),
                     ),
-                ),
-            ],
-            options={
-                "verbose_name": "sync run",
-            },
-        ),
-        migrations.AddConstraint(
-            model_name="connection",
-            constraint=models.UniqueConstraint(fields=("account", "card"), name="connection_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="connection",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="connection_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="origin",
-            constraint=models.UniqueConstraint(fields=("account", "platform", "identity"), name="origin_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="origin",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="origin_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="location",
-            constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="location_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="location",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="location_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="customer",
-            constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="customer_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="customer",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="customer_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="credential",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state__in", ["connected", "paused"])),
-                fields=("origin",),
-                name="live_credential_once",
+                    ("number", models.CharField(blank=True, max_length=60)),
+                    ("receipt", models.CharField(blank=True, max_length=60)),
+                    (
+                        "original_id",
+                        models.CharField(
+                            blank=True, help_text="External id of the sale a refund belongs to.", max_length=100
+                        ),
+                    ),
+                    ("customer_id", models.CharField(blank=True, max_length=100)),
+                    ("employee_id", models.CharField(blank=True, max_length=60)),
+                    ("employee_name", models.CharField(blank=True, max_length=200)),
+                    ("sold_at", models.DateTimeField()),
+                    (
+                        "fulfilment",
+                        models.CharField(
+                            blank=True,
+                            choices=[("in_store", "In store"), ("delivery", "Delivery"), ("pickup", "Pickup")],
+                            max_length=10,
+                        ),
+                    ),
+                    ("lines_cents", models.BigIntegerField(default=0)),
+                    ("discount_cents", models.BigIntegerField(default=0)),
+                    ("tax_cents", models.BigIntegerField(default=0)),
+                    ("total_cents", models.BigIntegerField(default=0)),
+                    ("net_cents", models.BigIntegerField(default=0)),
+                    ("payments", models.CharField(blank=True, max_length=200)),
+                    ("discounts", models.JSONField(default=list)),
+                    ("has_details", models.BooleanField(default=False)),
+                    ("currency", models.CharField(blank=True, max_length=3)),
+                    ("line_count", models.PositiveIntegerField(default=0)),
+                    ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "location",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="sales",
+                            to="integrations.location",
+                        ),
+                    ),
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="sales",
+                            to="integrations.origin",
+                        ),
+                    ),
+                ],
+            ),
+            migrations.CreateModel(
+                name="SaleLine",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("number", models.PositiveIntegerField()),
+                    ("product_id", models.CharField(blank=True, max_length=100)),
+                    ("sku", models.CharField(blank=True, max_length=100)),
+                    ("name", models.CharField(blank=True, max_length=300)),
+                    ("category", models.CharField(blank=True, max_length=200)),
+                    ("brand", models.CharField(blank=True, max_length=200)),
+                    ("quantity", models.DecimalField(decimal_places=4, max_digits=14)),
+                    ("unit", models.CharField(blank=True, max_length=10)),
+                    ("list_price", models.DecimalField(decimal_places=4, max_digits=14)),
+                    ("unit_price", models.DecimalField(decimal_places=4, max_digits=14)),
+                    ("total_cents", models.BigIntegerField()),
+                    ("discount_cents", models.BigIntegerField(default=0)),
+                    ("cost_cents", models.BigIntegerField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="lines",
+                            to="integrations.sale",
+                        ),
+                    ),
+                ],
+            ),
+            migrations.CreateModel(
+                name="StreamState",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("stream", models.CharField(max_length=40)),
+                    ("enabled", models.BooleanField(default=True)),
+                    ("cursor", models.JSONField(default=dict)),
+                    ("next_due", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "read_until",
+                        models.DateTimeField(
+                            help_text="Everything the POS had at this moment has been read.", null=True
+                        ),
+                    ),
+                    ("first_done_at", models.DateTimeField(null=True)),
+                    ("last_success_at", models.DateTimeField(null=True)),
+                    ("failures", models.PositiveIntegerField(default=0, help_text="In a row.")),
+                    ("failing_since", models.DateTimeField(null=True)),
+                    ("message", models.TextField(blank=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "credential",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="streams",
+                            to="integrations.credential",
+                        ),
+                    ),
+                ],
+            ),
+            migrations.CreateModel(
+                name="SyncRun",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "status",
+                        models.CharField(
+                            choices=[
+                                ("queued", "Waiting"),
+                                ("running", "Running"),
+                                ("done", "Done"),
+                                ("failed", "Failed"),
+                                ("stopped", "Stopped"),
+                            ],
+                            default="queued",
+                            max_length=8,
+                        ),
+                    ),
+                    ("full", models.BooleanField(default=False)),
+                    ("manual", models.BooleanField(default=False)),
+                    ("token", models.CharField(blank=True, max_length=32)),
+                    ("lease_until", models.DateTimeField(null=True)),
+                    (
+                        "attempts",
+                        models.PositiveIntegerField(
+                            default=0, help_text="Deliveries that ended without saving a page."
+                        ),
+                    ),
+                    ("takeovers", models.PositiveIntegerField(default=0)),
+                    ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("started_at", models.DateTimeField(null=True)),
+                    ("finished_at", models.DateTimeField(null=True)),
+                    ("pages", models.PositiveIntegerField(default=0)),
+                    ("rows_read", models.PositiveBigIntegerField(default=0)),
+                    ("rows_new", models.PositiveBigIntegerField(default=0)),
+                    ("rows_changed", models.PositiveBigIntegerField(default=0)),
+                    ("rows_unchanged", models.PositiveBigIntegerField(default=0)),
+                    ("rows_refused", models.PositiveBigIntegerField(default=0)),
+                    ("calls", models.PositiveIntegerField(default=0)),
+                    ("progress_done", models.PositiveIntegerField(default=0)),
+                    ("progress_total", models.PositiveIntegerField(null=True)),
+                    ("progress_note", models.CharField(blank=True, max_length=200)),
+                    ("seconds", models.JSONField(default=dict, help_text="Time spent: fetch, parse, land, points.")),
+                    ("error", models.CharField(blank=True, max_length=40)),
+                    ("message", models.TextField(blank=True)),
+                    ("detail", models.TextField(blank=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "stream",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="runs",
+                            to="integrations.streamstate",
+                        ),
+                    ),
+                ],
+                options={
+                    "verbose_name": "sync run",
+                },
             ),
         ),
-        migrations.AddConstraint(
-            model_name="credential",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="credential_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="pricinggroup",
-            constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="pricing_group_once"),
-        ),
-        migrations.AddIndex(
-            model_name="refusedrow",
-            index=models.Index(
-                condition=models.Q(("solved_at", None)), fields=["origin", "-last_at"], name="refused_open"
+        Together(
+            migrations.AddConstraint(
+                model_name="connection",
+                constraint=models.UniqueConstraint(fields=("account", "card"), name="connection_once"),
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="refusedrow",
-            constraint=models.UniqueConstraint(fields=("origin", "stream", "key"), name="refused_row_once"),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(fields=["account", "-sold_at"], name="sale_account_sold"),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(
-                condition=models.Q(("customer_id", ""), _negated=True),
-                fields=["origin", "customer_id"],
-                name="sale_customer",
+            migrations.AddConstraint(
+                model_name="connection",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="connection_account_id"),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(
-                condition=models.Q(("original_id", ""), _negated=True),
-                fields=["origin", "original_id"],
-                name="sale_original",
+            migrations.AddConstraint(
+                model_name="origin",
+                constraint=models.UniqueConstraint(fields=("account", "platform", "identity"), name="origin_once"),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(fields=["location", "-sold_at"], name="sale_location_sold"),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(fields=["account", "number"], name="sale_number"),
-        ),
-        migrations.AddIndex(
-            model_name="sale",
-            index=models.Index(
-                condition=models.Q(("receipt", ""), _negated=True), fields=["account", "receipt"], name="sale_receipt"
+            migrations.AddConstraint(
+                model_name="origin",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="origin_account_id"),
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="sale",
-            constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="sale_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="sale",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="sale_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="saleline",
-            constraint=models.UniqueConstraint(fields=("sale", "number"), name="sale_line_once"),
-        ),
-        migrations.AddIndex(
-            model_name="streamstate",
-            index=models.Index(condition=models.Q(("enabled", True)), fields=["next_due"], name="stream_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="streamstate",
-            constraint=models.UniqueConstraint(fields=("credential", "stream"), name="stream_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="streamstate",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="streamstate_account_id"),
-        ),
-        migrations.AddIndex(
-            model_name="syncrun",
-            index=models.Index(fields=["stream", "-id"], name="run_stream_latest"),
-        ),
-        migrations.AddIndex(
-            model_name="syncrun",
-            index=models.Index(condition=models.Q(("status", "running")), fields=["lease_until"], name="run_lease"),
-        ),
-        migrations.AddConstraint(
-            model_name="syncrun",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("status__in", ["queued", "running"])), fields=("stream",), name="one_live_run"
+            migrations.AddConstraint(
+                model_name="location",
+                constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="location_once"),
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="syncrun",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="syncrun_account_id"),
+            migrations.AddConstraint(
+                model_name="location",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="location_account_id"),
+            ),
+            migrations.AddConstraint(
+                model_name="customer",
+                constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="customer_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="customer",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="customer_account_id"),
+            ),
+            migrations.AddConstraint(
+                model_name="credential",
+                constraint=models.UniqueConstraint(
+                    condition=models.Q(("state__in", ["connected", "paused"])),
+                    fields=("origin",),
+                    name="live_credential_once",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="credential",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="credential_account_id"),
+            ),
+            migrations.AddConstraint(
+                model_name="pricinggroup",
+                constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="pricing_group_once"),
+            ),
+            migrations.AddIndex(
+                model_name="refusedrow",
+                index=models.Index(
+                    condition=models.Q(("solved_at", None)), fields=["origin", "-last_at"], name="refused_open"
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="refusedrow",
+                constraint=models.UniqueConstraint(fields=("origin", "stream", "key"), name="refused_row_once"),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(fields=["account", "-sold_at"], name="sale_account_sold"),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(
+                    condition=models.Q(("customer_id", ""), _negated=True),
+                    fields=["origin", "customer_id"],
+                    name="sale_customer",
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(
+                    condition=models.Q(("original_id", ""), _negated=True),
+                    fields=["origin", "original_id"],
+                    name="sale_original",
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(fields=["location", "-sold_at"], name="sale_location_sold"),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(fields=["account", "number"], name="sale_number"),
+            ),
+            migrations.AddIndex(
+                model_name="sale",
+                index=models.Index(
+                    condition=models.Q(("receipt", ""), _negated=True),
+                    fields=["account", "receipt"],
+                    name="sale_receipt",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="sale",
+                constraint=models.UniqueConstraint(fields=("origin", "external_id"), name="sale_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="sale",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="sale_account_id"),
+            ),
+            migrations.AddConstraint(
+                model_name="saleline",
+                constraint=models.UniqueConstraint(fields=("sale", "number"), name="sale_line_once"),
+            ),
+            migrations.AddIndex(
+                model_name="streamstate",
+                index=models.Index(condition=models.Q(("enabled", True)), fields=["next_due"], name="stream_due"),
+            ),
+            migrations.AddConstraint(
+                model_name="streamstate",
+                constraint=models.UniqueConstraint(fields=("credential", "stream"), name="stream_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="streamstate",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="streamstate_account_id"),
+            ),
+            migrations.AddIndex(
+                model_name="syncrun",
+                index=models.Index(fields=["stream", "-id"], name="run_stream_latest"),
+            ),
+            migrations.AddIndex(
+                model_name="syncrun",
+                index=models.Index(condition=models.Q(("status", "running")), fields=["lease_until"], name="run_lease"),
+            ),
+            migrations.AddConstraint(
+                model_name="syncrun",
+                constraint=models.UniqueConstraint(
+                    condition=models.Q(("status__in", ["queued", "running"])), fields=("stream",), name="one_live_run"
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="syncrun",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="syncrun_account_id"),
+            ),
         ),
     ]

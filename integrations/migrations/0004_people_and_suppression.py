@@ -4,6 +4,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+from aiqsync.accounts.migrating import Together
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -12,39 +14,44 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Suppression",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(help_text="phone, email, source", max_length=8)),
-                ("digest", models.CharField(max_length=64)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-            ],
-        ),
-        migrations.AddField(
-            model_name="customer",
-            name="customer_type",
-            field=models.CharField(blank=True, db_default="", help_text="medical, recreational", max_length=12),
-        ),
-        migrations.AddField(
-            model_name="customer",
-            name="erased_at",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddField(
-            model_name="customer",
-            name="government_id",
-            field=models.CharField(blank=True, db_default="", max_length=64),
-        ),
-        migrations.AddField(
-            model_name="customer",
-            name="medical_id",
-            field=models.CharField(blank=True, db_default="", max_length=64),
-        ),
-        migrations.AddIndex(
-            model_name="customer",
-            index=models.Index(
-                condition=models.Q(("phone", ""), _negated=True), fields=["account", "phone"], name="customer_phone"
+        Together(
+            migrations.CreateModel(
+                name="Suppression",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("kind", models.CharField(help_text="phone, email, source", max_length=8)),
+                    ("digest", models.CharField(max_length=64)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ],
+            ),
+            migrations.AddField(
+                model_name="customer",
+                name="customer_type",
+                field=models.CharField(blank=True, db_default="", help_text="medical, recreational", max_length=12),
+            ),
+            migrations.AddField(
+                model_name="customer",
+                name="erased_at",
+                field=models.DateTimeField(null=True),
+            ),
+            migrations.AddField(
+                model_name="customer",
+                name="government_id",
+                field=models.CharField(blank=True, db_default="", max_length=64),
+            ),
+            migrations.AddField(
+                model_name="customer",
+                name="medical_id",
+                field=models.CharField(blank=True, db_default="", max_length=64),
+            ),
+            migrations.AddIndex(
+                model_name="customer",
+                index=models.Index(
+                    condition=models.Q(("phone", ""), _negated=True), fields=["account", "phone"], name="customer_phone"
+                ),
             ),
         ),
         migrations.AddField(

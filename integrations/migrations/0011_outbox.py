@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from aiqsync.accounts.migrating import Together
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -10,31 +12,33 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveIndex(
-            model_name="outboundwrite",
-            name="write_due",
-        ),
-        migrations.AddField(
-            model_name="credential",
-            name="writes_after",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddField(
-            model_name="credential",
-            name="writes_failed",
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name="credential",
-            name="writes_message",
-            field=models.TextField(blank=True),
-        ),
-        migrations.AddIndex(
-            model_name="outboundwrite",
-            index=models.Index(
-                condition=models.Q(("state__in", ["waiting", "sending"])),
-                fields=["origin", "next_try_at"],
-                name="write_next",
+        Together(
+            migrations.RemoveIndex(
+                model_name="outboundwrite",
+                name="write_due",
+            ),
+            migrations.AddField(
+                model_name="credential",
+                name="writes_after",
+                field=models.DateTimeField(null=True),
+            ),
+            migrations.AddField(
+                model_name="credential",
+                name="writes_failed",
+                field=models.PositiveIntegerField(default=0),
+            ),
+            migrations.AddField(
+                model_name="credential",
+                name="writes_message",
+                field=models.TextField(blank=True),
+            ),
+            migrations.AddIndex(
+                model_name="outboundwrite",
+                index=models.Index(
+                    condition=models.Q(("state__in", ["waiting", "sending"])),
+                    fields=["origin", "next_try_at"],
+                    name="write_next",
+                ),
             ),
         ),
     ]

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from aiqsync.accounts.migrating import Together
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -9,33 +11,37 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
-            model_name="origin",
-            name="erased_at",
-            field=models.DateTimeField(null=True),
-        ),
-        migrations.AddField(
-            model_name="origin",
-            name="erasing_at",
-            field=models.DateTimeField(help_text="What it brought is being erased: it cannot be connected.", null=True),
-        ),
-        migrations.AddField(
-            model_name="sale",
-            name="erased_at",
-            field=models.DateTimeField(
-                help_text="Its origin was erased: a stub without lines, at rest until it is read anew.", null=True
+        Together(
+            migrations.AddField(
+                model_name="origin",
+                name="erased_at",
+                field=models.DateTimeField(null=True),
             ),
-        ),
-        migrations.AddField(
-            model_name="syncrun",
-            name="calls_spared",
-            field=models.PositiveIntegerField(default=0, help_text="Single calls that a setting made unnecessary."),
-        ),
-        migrations.AddField(
-            model_name="syncrun",
-            name="rows_outside",
-            field=models.PositiveBigIntegerField(
-                default=0, help_text="Customers who stay outside the market: read, not imported."
+            migrations.AddField(
+                model_name="origin",
+                name="erasing_at",
+                field=models.DateTimeField(
+                    help_text="What it brought is being erased: it cannot be connected.", null=True
+                ),
+            ),
+            migrations.AddField(
+                model_name="sale",
+                name="erased_at",
+                field=models.DateTimeField(
+                    help_text="Its origin was erased: a stub without lines, at rest until it is read anew.", null=True
+                ),
+            ),
+            migrations.AddField(
+                model_name="syncrun",
+                name="calls_spared",
+                field=models.PositiveIntegerField(default=0, help_text="Single calls that a setting made unnecessary."),
+            ),
+            migrations.AddField(
+                model_name="syncrun",
+                name="rows_outside",
+                field=models.PositiveBigIntegerField(
+                    default=0, help_text="Customers who stay outside the market: read, not imported."
+                ),
             ),
         ),
     ]

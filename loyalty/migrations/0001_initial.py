@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import aiqsync.accounts.tenancy
+from aiqsync.accounts.migrating import Together
 
 
 class Migration(migrations.Migration):
@@ -23,1056 +24,1058 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Persona",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+        Together(
+            migrations.CreateModel(
+                name="Persona",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                (
-                    "contact_id",
-                    models.UUIDField(
-                        default=uuid.uuid4,
-                        editable=False,
-                        unique=True,
-                        verbose_name="contact ID",
+                    (
+                        "contact_id",
+                        models.UUIDField(
+                            default=uuid.uuid4,
+                            editable=False,
+                            unique=True,
+                            verbose_name="contact ID",
+                        ),
                     ),
-                ),
-                ("first_name", models.CharField(blank=True, max_length=200)),
-                ("last_name", models.CharField(blank=True, max_length=200)),
-                ("phone", models.CharField(blank=True, max_length=20)),
-                (
-                    "email",
-                    models.CharField(blank=True, max_length=254, verbose_name="e-mail"),
-                ),
-                ("birth_date", models.DateField(blank=True, null=True)),
-                (
-                    "member_from",
-                    models.DateField(
-                        blank=True,
-                        editable=False,
-                        help_text="First day whose sales earn. Empty: not a member.",
-                        null=True,
+                    ("first_name", models.CharField(blank=True, max_length=200)),
+                    ("last_name", models.CharField(blank=True, max_length=200)),
+                    ("phone", models.CharField(blank=True, max_length=20)),
+                    (
+                        "email",
+                        models.CharField(blank=True, max_length=254, verbose_name="e-mail"),
                     ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
-                ("last_seen_at", models.DateTimeField(editable=False, null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("birth_date", models.DateField(blank=True, null=True)),
+                    (
+                        "member_from",
+                        models.DateField(
+                            blank=True,
+                            editable=False,
+                            help_text="First day whose sales earn. Empty: not a member.",
+                            null=True,
+                        ),
                     ),
-                ),
-                (
-                    "merged_into",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="merged",
-                        to="loyalty.persona",
+                    (
+                        "created_at",
+                        models.DateTimeField(default=django.utils.timezone.now, editable=False),
                     ),
-                ),
-            ],
-            options={
-                "verbose_name": "persona",
-                "indexes": [
-                    models.Index(fields=["account", "-id"], name="persona_account_latest"),
-                    models.Index(fields=["account", "phone"], name="persona_phone"),
-                    models.Index(fields=["account", "email"], name="persona_email"),
+                    ("last_seen_at", models.DateTimeField(editable=False, null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "merged_into",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="merged",
+                            to="loyalty.persona",
+                        ),
+                    ),
                 ],
-                "constraints": [models.UniqueConstraint(fields=("account", "id"), name="persona_account_id")],
-            },
-        ),
-        migrations.CreateModel(
-            name="Discount",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                options={
+                    "verbose_name": "persona",
+                    "indexes": [
+                        models.Index(fields=["account", "-id"], name="persona_account_latest"),
+                        models.Index(fields=["account", "phone"], name="persona_phone"),
+                        models.Index(fields=["account", "email"], name="persona_email"),
+                    ],
+                    "constraints": [models.UniqueConstraint(fields=("account", "id"), name="persona_account_id")],
+                },
+            ),
+            migrations.CreateModel(
+                name="Discount",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                (
-                    "number",
-                    models.PositiveIntegerField(editable=False, verbose_name="discount id"),
-                ),
-                (
-                    "internal_name",
-                    models.CharField(help_text="Only staff see it.", max_length=120),
-                ),
-                (
-                    "name",
-                    models.CharField(
-                        help_text="The name shoppers see.",
-                        max_length=120,
-                        verbose_name="What are you discounting?",
+                    (
+                        "number",
+                        models.PositiveIntegerField(editable=False, verbose_name="discount id"),
                     ),
-                ),
-                (
-                    "description",
-                    models.CharField(blank=True, max_length=300, verbose_name="Short description"),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("flat", "Dollars off"), ("percent", "Percent off")],
-                        default="flat",
-                        max_length=8,
-                        verbose_name="Flat or percent",
+                    (
+                        "internal_name",
+                        models.CharField(help_text="Only staff see it.", max_length=120),
                     ),
-                ),
-                (
-                    "amount_cents",
-                    models.PositiveIntegerField(
-                        default=0,
-                        help_text="1000 is $10.00.",
-                        verbose_name="Amount off, in cents",
+                    (
+                        "name",
+                        models.CharField(
+                            help_text="The name shoppers see.",
+                            max_length=120,
+                            verbose_name="What are you discounting?",
+                        ),
                     ),
-                ),
-                (
-                    "percent",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("0"),
-                        max_digits=5,
-                        validators=[
-                            django.core.validators.MinValueValidator(Decimal("0")),
-                            django.core.validators.MaxValueValidator(Decimal("100")),
-                        ],
-                        verbose_name="Percent off",
+                    (
+                        "description",
+                        models.CharField(blank=True, max_length=300, verbose_name="Short description"),
                     ),
-                ),
-                (
-                    "points",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("0"),
-                        max_digits=14,
-                        validators=[django.core.validators.MinValueValidator(Decimal("0"))],
-                        verbose_name="Points required to redeem",
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[("flat", "Dollars off"), ("percent", "Percent off")],
+                            default="flat",
+                            max_length=8,
+                            verbose_name="Flat or percent",
+                        ),
                     ),
-                ),
-                (
-                    "reusable",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Off: once for each shopper.",
-                        verbose_name="Can this discount be used more than one time?",
+                    (
+                        "amount_cents",
+                        models.PositiveIntegerField(
+                            default=0,
+                            help_text="1000 is $10.00.",
+                            verbose_name="Amount off, in cents",
+                        ),
                     ),
-                ),
-                (
-                    "starts_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="Start"),
-                ),
-                (
-                    "ends_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="End"),
-                ),
-                (
-                    "pos_discount_id",
-                    models.CharField(
-                        blank=True,
-                        help_text="For a POS that applies its own discount of this id.",
-                        max_length=100,
-                        verbose_name="POS Discount ID",
+                    (
+                        "percent",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("0"),
+                            max_digits=5,
+                            validators=[
+                                django.core.validators.MinValueValidator(Decimal("0")),
+                                django.core.validators.MaxValueValidator(Decimal("100")),
+                            ],
+                            verbose_name="Percent off",
+                        ),
                     ),
-                ),
-                (
-                    "in_store_only",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Web shops leave it out.",
-                        verbose_name="In-store only",
+                    (
+                        "points",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("0"),
+                            max_digits=14,
+                            validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                            verbose_name="Points required to redeem",
+                        ),
                     ),
-                ),
-                (
-                    "archived_at",
-                    models.DateTimeField(blank=True, editable=False, null=True),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "reusable",
+                        models.BooleanField(
+                            default=False,
+                            help_text="Off: once for each shopper.",
+                            verbose_name="Can this discount be used more than one time?",
+                        ),
                     ),
-                ),
-            ],
-            options={
-                "ordering": ["points", "number"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "number"), name="discount_number_once"),
-                    models.UniqueConstraint(fields=("account", "id"), name="discount_account_id"),
-                    models.CheckConstraint(condition=models.Q(("points__gte", 0)), name="discount_points"),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("amount_cents__gt", 0), ("kind", "flat"), ("percent", 0)),
-                            models.Q(
-                                ("amount_cents", 0),
-                                ("kind", "percent"),
-                                ("percent__gt", 0),
-                                ("percent__lte", 100),
+                    (
+                        "starts_at",
+                        models.DateTimeField(blank=True, null=True, verbose_name="Start"),
+                    ),
+                    (
+                        "ends_at",
+                        models.DateTimeField(blank=True, null=True, verbose_name="End"),
+                    ),
+                    (
+                        "pos_discount_id",
+                        models.CharField(
+                            blank=True,
+                            help_text="For a POS that applies its own discount of this id.",
+                            max_length=100,
+                            verbose_name="POS Discount ID",
+                        ),
+                    ),
+                    (
+                        "in_store_only",
+                        models.BooleanField(
+                            default=False,
+                            help_text="Web shops leave it out.",
+                            verbose_name="In-store only",
+                        ),
+                    ),
+                    (
+                        "archived_at",
+                        models.DateTimeField(blank=True, editable=False, null=True),
+                    ),
+                    (
+                        "created_at",
+                        models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                ],
+                options={
+                    "ordering": ["points", "number"],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "number"), name="discount_number_once"),
+                        models.UniqueConstraint(fields=("account", "id"), name="discount_account_id"),
+                        models.CheckConstraint(condition=models.Q(("points__gte", 0)), name="discount_points"),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                models.Q(("amount_cents__gt", 0), ("kind", "flat"), ("percent", 0)),
+                                models.Q(
+                                    ("amount_cents", 0),
+                                    ("kind", "percent"),
+                                    ("percent__gt", 0),
+                                    ("percent__lte", 100),
+                                ),
+                                _connector="OR",
                             ),
-                            _connector="OR",
+                            name="discount_one_amount",
                         ),
-                        name="discount_one_amount",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("starts_at", None),
-                            ("ends_at", None),
-                            ("ends_at__gt", models.F("starts_at")),
-                            _connector="OR",
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                ("starts_at", None),
+                                ("ends_at", None),
+                                ("ends_at__gt", models.F("starts_at")),
+                                _connector="OR",
+                            ),
+                            name="discount_window",
                         ),
-                        name="discount_window",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Wallet",
-            fields=[
-                (
-                    "persona",
-                    models.OneToOneField(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        primary_key=True,
-                        related_name="wallet",
-                        serialize=False,
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "balance",
-                    models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.CheckConstraint(condition=models.Q(("balance__gte", 0)), name="wallet_not_negative"),
-                    models.UniqueConstraint(fields=("account", "persona"), name="wallet_account_persona"),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Identifier",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "kind",
-                    models.CharField(choices=[("phone", "Phone"), ("email", "E-mail")], max_length=8),
-                ),
-                ("value", models.CharField(max_length=254)),
-                ("shared", models.BooleanField(default=False)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="identifiers",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("shared", False)),
-                        fields=("account", "kind", "value"),
-                        name="identifier_once",
-                    )
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Enrolment",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "ground",
-                    models.CharField(
-                        choices=[
-                            ("api", "API"),
-                            ("till", "Till"),
-                            ("staff", "Staff"),
-                            ("import", "Import"),
-                        ],
-                        max_length=12,
-                    ),
-                ),
-                ("from_date", models.DateField()),
-                ("note", models.CharField(blank=True, max_length=200)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="enrolments",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={"abstract": False},
-        ),
-        migrations.CreateModel(
-            name="Programme",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "enabled",
-                    models.BooleanField(
-                        default=True,
-                        help_text="Off: nobody earns or redeems and points are hidden. Balances stay.",
-                        verbose_name="Enable loyalty points",
-                    ),
-                ),
-                (
-                    "points_per_100",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("100"),
-                        help_text="100 is one point for a dollar.",
-                        max_digits=9,
-                        validators=[
-                            django.core.validators.MinValueValidator(Decimal("0")),
-                            django.core.validators.MaxValueValidator(Decimal("100000")),
-                        ],
-                        verbose_name="Points earned per $100 spent",
-                    ),
-                ),
-                (
-                    "accrual_start",
-                    models.DateField(
-                        blank=True,
-                        help_text="Sales of earlier days earn nothing. Empty: every sale since a member's own start.",
-                        null=True,
-                        verbose_name="Customers can earn points starting on date",
-                    ),
-                ),
-                (
-                    "exclude_tax",
-                    models.BooleanField(default=True, verbose_name="Don't accrue tax dollars"),
-                ),
-                (
-                    "rounding",
-                    models.CharField(
-                        choices=[
-                            ("off", "Off (two decimals)"),
-                            ("nearest", "Nearest point"),
-                            ("up", "Up"),
-                            ("down", "Down"),
-                        ],
-                        default="off",
-                        max_length=8,
-                        verbose_name="Round points",
-                    ),
-                ),
-                (
-                    "refunds",
-                    models.CharField(
-                        choices=[
-                            ("keep", "Keep the points"),
-                            ("reverse", "Take back the refunded part"),
-                            ("reverse_full", "Take back on full refunds only"),
-                        ],
-                        default="keep",
-                        max_length=12,
-                        verbose_name="Points on refund",
-                    ),
-                ),
-                (
-                    "expire_days",
-                    models.PositiveIntegerField(
-                        blank=True,
-                        help_text="For points earned from now on, oldest used first. Empty: points do not expire.",
-                        null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(3650),
-                        ],
-                        verbose_name="Days until points expire",
-                    ),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "loyalty programme",
-                "verbose_name_plural": "loyalty programme",
-                "constraints": [
-                    models.UniqueConstraint(fields=("account",), name="programme_once"),
-                    models.CheckConstraint(condition=models.Q(("points_per_100__gte", 0)), name="programme_rate"),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Redemption",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "public_id",
-                    models.UUIDField(default=uuid.uuid4, editable=False, unique=True),
-                ),
-                (
-                    "n",
-                    models.PositiveIntegerField(
-                        help_text="How many redemptions of this discount the persona had before."
-                    ),
-                ),
-                ("transaction", models.CharField(blank=True, max_length=100)),
-                (
-                    "channel",
-                    models.CharField(
-                        choices=[("till", "Till"), ("web", "Web"), ("staff", "Staff")],
-                        max_length=6,
-                    ),
-                ),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("applied", "Applied"),
-                            ("settled", "Settled"),
-                            ("released", "Released"),
-                            ("reverted", "Given back"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "reverted_points",
-                    models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14),
-                ),
-                ("applied_at", models.DateTimeField()),
-                ("settled_at", models.DateTimeField(null=True)),
-                (
-                    "ended_at",
-                    models.DateTimeField(help_text="When the last of its points came back.", null=True),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "discount",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="redemptions",
-                        to="loyalty.discount",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="redemptions",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="redemptions",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="redemptions",
-                        to="stores.store",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
-                    models.Index(
-                        condition=models.Q(("state", "applied")),
-                        fields=["persona"],
-                        name="redemption_open",
-                    ),
-                ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("persona", "discount", "n"), name="redemption_n_once"),
-                    models.UniqueConstraint(
-                        condition=models.Q(
-                            models.Q(("transaction", ""), _negated=True),
-                            ("state__in", ["applied", "settled"]),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Wallet",
+                fields=[
+                    (
+                        "persona",
+                        models.OneToOneField(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            primary_key=True,
+                            related_name="wallet",
+                            serialize=False,
+                            to="loyalty.persona",
                         ),
-                        fields=("persona", "discount", "transaction"),
-                        name="redemption_transaction_once",
                     ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("reverted_points__gte", 0),
-                            ("reverted_points__lte", models.F("points")),
+                    (
+                        "balance",
+                        models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
                         ),
-                        name="redemption_reverted",
-                    ),
-                    models.UniqueConstraint(fields=("account", "id"), name="redemption_account_id"),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Entry",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("earn", "Earned"),
-                            ("redeem", "Redeemed"),
-                            ("reverse", "Given back"),
-                            ("adjust", "Adjusted"),
-                            ("boost", "Boost"),
-                            ("import", "Imported"),
-                            ("mirror", "Mirrored"),
-                            ("expire", "Expired"),
-                            ("merge", "Merged"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("balance_after", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "key",
-                    models.CharField(
-                        help_text="Made of its cause: the same cause twice is one entry.",
-                        max_length=120,
-                    ),
-                ),
-                ("note", models.CharField(blank=True, max_length=300)),
-                ("explanation", models.JSONField(default=dict)),
-                (
-                    "cause_at",
-                    models.DateTimeField(
-                        help_text="When what it is about happened: the sale's time.",
-                        null=True,
-                    ),
-                ),
-                ("at", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="entries",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="entries",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "redemption",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="entries",
-                        to="loyalty.redemption",
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name_plural": "entries",
-                "indexes": [
-                    models.Index(fields=["persona", "-id"], name="entry_timeline"),
-                    models.Index(fields=["account", "-at"], name="entry_account_at"),
-                    models.Index(
-                        condition=models.Q(("sale__isnull", False)),
-                        fields=["sale"],
-                        name="entry_sale",
                     ),
                 ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "key"), name="entry_key_once"),
-                    models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="entry_not_zero"),
-                    models.CheckConstraint(condition=models.Q(("balance_after__gte", 0)), name="entry_balance"),
-                    models.UniqueConstraint(fields=("account", "id"), name="entry_account_id"),
+                options={
+                    "constraints": [
+                        models.CheckConstraint(condition=models.Q(("balance__gte", 0)), name="wallet_not_negative"),
+                        models.UniqueConstraint(fields=("account", "persona"), name="wallet_account_persona"),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Identifier",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    (
+                        "kind",
+                        models.CharField(choices=[("phone", "Phone"), ("email", "E-mail")], max_length=8),
+                    ),
+                    ("value", models.CharField(max_length=254)),
+                    ("shared", models.BooleanField(default=False)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="identifiers",
+                            to="loyalty.persona",
+                        ),
+                    ),
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Lot",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(
+                            condition=models.Q(("shared", False)),
+                            fields=("account", "kind", "value"),
+                            name="identifier_once",
+                        )
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Enrolment",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("earn", "Earned"),
-                            ("redeem", "Redeemed"),
-                            ("reverse", "Given back"),
-                            ("adjust", "Adjusted"),
-                            ("boost", "Boost"),
-                            ("import", "Imported"),
-                            ("mirror", "Mirrored"),
-                            ("expire", "Expired"),
-                            ("merge", "Merged"),
-                        ],
-                        max_length=8,
+                    (
+                        "ground",
+                        models.CharField(
+                            choices=[
+                                ("api", "API"),
+                                ("till", "Till"),
+                                ("staff", "Staff"),
+                                ("import", "Import"),
+                            ],
+                            max_length=12,
+                        ),
                     ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("expires_at", models.DateTimeField(null=True)),
-                ("created_at", models.DateTimeField()),
-                (
-                    "open",
-                    models.GeneratedField(
-                        db_persist=True,
-                        expression=models.Q(("remaining__gt", 0)),
-                        output_field=models.BooleanField(),
+                    ("from_date", models.DateField()),
+                    ("note", models.CharField(blank=True, max_length=200)),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "user",
+                        models.ForeignKey(
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
                     ),
-                ),
-                (
-                    "entry",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="lots",
-                        to="loyalty.entry",
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="enrolments",
+                            to="loyalty.persona",
+                        ),
                     ),
-                ),
-                (
-                    "from_lot",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="children",
-                        to="loyalty.lot",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="lots",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("open", True)),
-                        fields=["persona", "expires_at", "id"],
-                        name="lot_open",
-                    ),
-                    models.Index(
-                        condition=models.Q(("expires_at__isnull", False), ("open", True)),
-                        fields=["expires_at"],
-                        name="lot_due",
-                    ),
-                    models.Index(fields=["entry"], name="lot_entry"),
                 ],
-                "constraints": [
-                    models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="lot_points"),
-                    models.CheckConstraint(
-                        condition=models.Q(("remaining__gte", 0), ("remaining__lte", models.F("points"))),
-                        name="lot_remaining",
+                options={"abstract": False},
+            ),
+            migrations.CreateModel(
+                name="Programme",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                    models.UniqueConstraint(fields=("account", "id"), name="lot_account_id"),
+                    (
+                        "enabled",
+                        models.BooleanField(
+                            default=True,
+                            help_text="Off: nobody earns or redeems and points are hidden. Balances stay.",
+                            verbose_name="Enable loyalty points",
+                        ),
+                    ),
+                    (
+                        "points_per_100",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("100"),
+                            help_text="100 is one point for a dollar.",
+                            max_digits=9,
+                            validators=[
+                                django.core.validators.MinValueValidator(Decimal("0")),
+                                django.core.validators.MaxValueValidator(Decimal("100000")),
+                            ],
+                            verbose_name="Points earned per $100 spent",
+                        ),
+                    ),
+                    (
+                        "accrual_start",
+                        models.DateField(
+                            blank=True,
+                            help_text="Sales of earlier days earn nothing. Empty: every sale since a member's own start.",
+                            null=True,
+                            verbose_name="Customers can earn points starting on date",
+                        ),
+                    ),
+                    (
+                        "exclude_tax",
+                        models.BooleanField(default=True, verbose_name="Don't accrue tax dollars"),
+                    ),
+                    (
+                        "rounding",
+                        models.CharField(
+                            choices=[
+                                ("off", "Off (two decimals)"),
+                                ("nearest", "Nearest point"),
+                                ("up", "Up"),
+                                ("down", "Down"),
+                            ],
+                            default="off",
+                            max_length=8,
+                            verbose_name="Round points",
+                        ),
+                    ),
+                    (
+                        "refunds",
+                        models.CharField(
+                            choices=[
+                                ("keep", "Keep the points"),
+                                ("reverse", "Take back the refunded part"),
+                                ("reverse_full", "Take back on full refunds only"),
+                            ],
+                            default="keep",
+                            max_length=12,
+                            verbose_name="Points on refund",
+                        ),
+                    ),
+                    (
+                        "expire_days",
+                        models.PositiveIntegerField(
+                            blank=True,
+                            help_text="For points earned from now on, oldest used first. Empty: points do not expire.",
+                            null=True,
+                            validators=[
+                                django.core.validators.MinValueValidator(1),
+                                django.core.validators.MaxValueValidator(3650),
+                            ],
+                            verbose_name="Days until points expire",
+                        ),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Draw",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                options={
+                    "verbose_name": "loyalty programme",
+                    "verbose_name_plural": "loyalty programme",
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account",), name="programme_once"),
+                        models.CheckConstraint(condition=models.Q(("points_per_100__gte", 0)), name="programme_rate"),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Redemption",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "public_id",
+                        models.UUIDField(default=uuid.uuid4, editable=False, unique=True),
                     ),
-                ),
-                (
-                    "entry",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="draws",
-                        to="loyalty.entry",
+                    (
+                        "n",
+                        models.PositiveIntegerField(
+                            help_text="How many redemptions of this discount the persona had before."
+                        ),
                     ),
-                ),
-                (
-                    "lot",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="draws",
-                        to="loyalty.lot",
+                    ("transaction", models.CharField(blank=True, max_length=100)),
+                    (
+                        "channel",
+                        models.CharField(
+                            choices=[("till", "Till"), ("web", "Web"), ("staff", "Staff")],
+                            max_length=6,
+                        ),
                     ),
-                ),
-            ],
-            options={
-                "indexes": [models.Index(fields=["lot"], name="draw_lot")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("entry", "lot"), name="draw_once"),
-                    models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="draw_not_zero"),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("applied", "Applied"),
+                                ("settled", "Settled"),
+                                ("released", "Released"),
+                                ("reverted", "Given back"),
+                            ],
+                            max_length=10,
+                        ),
+                    ),
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    (
+                        "reverted_points",
+                        models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14),
+                    ),
+                    ("applied_at", models.DateTimeField()),
+                    ("settled_at", models.DateTimeField(null=True)),
+                    (
+                        "ended_at",
+                        models.DateTimeField(help_text="When the last of its points came back.", null=True),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "discount",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="redemptions",
+                            to="loyalty.discount",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="redemptions",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="redemptions",
+                            to="integrations.sale",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="redemptions",
+                            to="stores.store",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="SaleState",
-            fields=[
-                (
-                    "sale",
-                    models.OneToOneField(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        primary_key=True,
-                        related_name="state",
-                        serialize=False,
-                        to="integrations.sale",
+                options={
+                    "indexes": [
+                        models.Index(fields=["account", "-applied_at"], name="redemption_latest"),
+                        models.Index(
+                            condition=models.Q(("state", "applied")),
+                            fields=["persona"],
+                            name="redemption_open",
+                        ),
+                    ],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("persona", "discount", "n"), name="redemption_n_once"),
+                        models.UniqueConstraint(
+                            condition=models.Q(
+                                models.Q(("transaction", ""), _negated=True),
+                                ("state__in", ["applied", "settled"]),
+                            ),
+                            fields=("persona", "discount", "transaction"),
+                            name="redemption_transaction_once",
+                        ),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                ("reverted_points__gte", 0),
+                                ("reverted_points__lte", models.F("points")),
+                            ),
+                            name="redemption_reverted",
+                        ),
+                        models.UniqueConstraint(fields=("account", "id"), name="redemption_account_id"),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Entry",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                ("base_cents", models.BigIntegerField(default=0)),
-                (
-                    "posted",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("0"),
-                        help_text="Sum of what was posted for this sale, shortfalls included.",
-                        max_digits=14,
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[
+                                ("earn", "Earned"),
+                                ("redeem", "Redeemed"),
+                                ("reverse", "Given back"),
+                                ("adjust", "Adjusted"),
+                                ("boost", "Boost"),
+                                ("import", "Imported"),
+                                ("mirror", "Mirrored"),
+                                ("expire", "Expired"),
+                                ("merge", "Merged"),
+                            ],
+                            max_length=8,
+                        ),
                     ),
-                ),
-                ("posts", models.PositiveIntegerField(default=0)),
-                ("explanation", models.JSONField(default=dict)),
-                ("settled_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    ("balance_after", models.DecimalField(decimal_places=2, max_digits=14)),
+                    (
+                        "key",
+                        models.CharField(
+                            help_text="Made of its cause: the same cause twice is one entry.",
+                            max_length=120,
+                        ),
                     ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="sale_states",
-                        to="loyalty.persona",
+                    ("note", models.CharField(blank=True, max_length=300)),
+                    ("explanation", models.JSONField(default=dict)),
+                    (
+                        "cause_at",
+                        models.DateTimeField(
+                            help_text="When what it is about happened: the sale's time.",
+                            null=True,
+                        ),
                     ),
-                ),
-            ],
-            options={"indexes": [models.Index(fields=["persona"], name="salestate_persona")]},
-        ),
-        migrations.CreateModel(
-            name="Shortfall",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                    ("at", models.DateTimeField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-                ("key", models.CharField(max_length=120)),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("open", "Open"),
-                            ("waived", "Waived"),
-                            ("collected", "Collected"),
-                        ],
-                        default="open",
-                        max_length=10,
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="entries",
+                            to="integrations.sale",
+                        ),
                     ),
-                ),
-                ("at", models.DateTimeField()),
-                ("closed_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    (
+                        "user",
+                        models.ForeignKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
                     ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="shortfalls",
-                        to="loyalty.persona",
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="entries",
+                            to="loyalty.persona",
+                        ),
                     ),
-                ),
-                (
-                    "redemption",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="shortfalls",
-                        to="loyalty.redemption",
+                    (
+                        "redemption",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="entries",
+                            to="loyalty.redemption",
+                        ),
                     ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="shortfalls",
-                        to="integrations.sale",
+                ],
+                options={
+                    "verbose_name_plural": "entries",
+                    "indexes": [
+                        models.Index(fields=["persona", "-id"], name="entry_timeline"),
+                        models.Index(fields=["account", "-at"], name="entry_account_at"),
+                        models.Index(
+                            condition=models.Q(("sale__isnull", False)),
+                            fields=["sale"],
+                            name="entry_sale",
+                        ),
+                    ],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "key"), name="entry_key_once"),
+                        models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="entry_not_zero"),
+                        models.CheckConstraint(condition=models.Q(("balance_after__gte", 0)), name="entry_balance"),
+                        models.UniqueConstraint(fields=("account", "id"), name="entry_account_id"),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Lot",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "key"), name="shortfall_key_once"),
-                    models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="shortfall_points"),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Source",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[
+                                ("earn", "Earned"),
+                                ("redeem", "Redeemed"),
+                                ("reverse", "Given back"),
+                                ("adjust", "Adjusted"),
+                                ("boost", "Boost"),
+                                ("import", "Imported"),
+                                ("mirror", "Mirrored"),
+                                ("expire", "Expired"),
+                                ("merge", "Merged"),
+                            ],
+                            max_length=8,
+                        ),
                     ),
-                ),
-                (
-                    "matched_by",
-                    models.CharField(help_text="phone, email, new, ...", max_length=20),
-                ),
-                ("linked_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    ("remaining", models.DecimalField(decimal_places=2, max_digits=14)),
+                    ("expires_at", models.DateTimeField(null=True)),
+                    ("created_at", models.DateTimeField()),
+                    (
+                        "open",
+                        models.GeneratedField(
+                            db_persist=True,
+                            expression=models.Q(("remaining__gt", 0)),
+                            output_field=models.BooleanField(),
+                        ),
                     ),
-                ),
-                (
-                    "customer",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="sources",
-                        to="integrations.customer",
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
                     ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="sources",
-                        to="loyalty.persona",
+                    (
+                        "entry",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="lots",
+                            to="loyalty.entry",
+                        ),
                     ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("customer",), name="source_once")]},
+                    (
+                        "from_lot",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="children",
+                            to="loyalty.lot",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="lots",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("open", True)),
+                            fields=["persona", "expires_at", "id"],
+                            name="lot_open",
+                        ),
+                        models.Index(
+                            condition=models.Q(("expires_at__isnull", False), ("open", True)),
+                            fields=["expires_at"],
+                            name="lot_due",
+                        ),
+                        models.Index(fields=["entry"], name="lot_entry"),
+                    ],
+                    "constraints": [
+                        models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="lot_points"),
+                        models.CheckConstraint(
+                            condition=models.Q(("remaining__gte", 0), ("remaining__lte", models.F("points"))),
+                            name="lot_remaining",
+                        ),
+                        models.UniqueConstraint(fields=("account", "id"), name="lot_account_id"),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Draw",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "entry",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="draws",
+                            to="loyalty.entry",
+                        ),
+                    ),
+                    (
+                        "lot",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="draws",
+                            to="loyalty.lot",
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [models.Index(fields=["lot"], name="draw_lot")],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("entry", "lot"), name="draw_once"),
+                        models.CheckConstraint(condition=models.Q(("points", 0), _negated=True), name="draw_not_zero"),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="SaleState",
+                fields=[
+                    (
+                        "sale",
+                        models.OneToOneField(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            primary_key=True,
+                            related_name="state",
+                            serialize=False,
+                            to="integrations.sale",
+                        ),
+                    ),
+                    ("base_cents", models.BigIntegerField(default=0)),
+                    (
+                        "posted",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("0"),
+                            help_text="Sum of what was posted for this sale, shortfalls included.",
+                            max_digits=14,
+                        ),
+                    ),
+                    ("posts", models.PositiveIntegerField(default=0)),
+                    ("explanation", models.JSONField(default=dict)),
+                    ("settled_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="sale_states",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={"indexes": [models.Index(fields=["persona"], name="salestate_persona")]},
+            ),
+            migrations.CreateModel(
+                name="Shortfall",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    ("key", models.CharField(max_length=120)),
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("open", "Open"),
+                                ("waived", "Waived"),
+                                ("collected", "Collected"),
+                            ],
+                            default="open",
+                            max_length=10,
+                        ),
+                    ),
+                    ("at", models.DateTimeField()),
+                    ("closed_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="shortfalls",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "redemption",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="shortfalls",
+                            to="loyalty.redemption",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="shortfalls",
+                            to="integrations.sale",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "key"), name="shortfall_key_once"),
+                        models.CheckConstraint(condition=models.Q(("points__gt", 0)), name="shortfall_points"),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Source",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    (
+                        "matched_by",
+                        models.CharField(help_text="phone, email, new, ...", max_length=20),
+                    ),
+                    ("linked_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "customer",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="sources",
+                            to="integrations.customer",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="sources",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("customer",), name="source_once")]},
+            ),
         ),
     ]

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import aiqsync.accounts.tenancy
+from aiqsync.accounts.migrating import Together
 
 
 class Migration(migrations.Migration):
@@ -23,2140 +24,2278 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Attachment",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("note", models.CharField(blank=True, max_length=200)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="attachments",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="attachments",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("sale",), name="attachment_once")]},
-        ),
-        migrations.CreateModel(
-            name="Audience",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=120)),
-                ("description", models.CharField(blank=True, max_length=300)),
-                (
-                    "by_rules",
-                    models.BooleanField(
-                        default=True, help_text="Off: only those added by hand.", verbose_name="Fill by rules"
-                    ),
-                ),
-                ("members_only", models.BooleanField(default=True, verbose_name="Loyalty members only")),
-                (
-                    "min_points",
-                    models.DecimalField(
-                        blank=True, decimal_places=2, max_digits=14, null=True, verbose_name="At least this many points"
-                    ),
-                ),
-                (
-                    "min_spend_cents",
-                    models.PositiveBigIntegerField(blank=True, null=True, verbose_name="Spent at least, all time"),
-                ),
-                (
-                    "min_orders",
-                    models.PositiveIntegerField(blank=True, null=True, verbose_name="At least this many orders"),
-                ),
-                (
-                    "seen_within_days",
-                    models.PositiveIntegerField(blank=True, null=True, verbose_name="Bought within the last days"),
-                ),
-                (
-                    "away_for_days",
-                    models.PositiveIntegerField(blank=True, null=True, verbose_name="Has not bought for days"),
-                ),
-                (
-                    "birthday_within_days",
-                    models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="Birthday within days"),
-                ),
-                (
-                    "customer_type",
-                    models.CharField(
-                        blank=True,
-                        choices=[("recreational", "Recreational shoppers only"), ("medical", "Medical shoppers only")],
-                        max_length=12,
-                        verbose_name="Customer type",
-                    ),
-                ),
-                ("pricing_group", models.CharField(blank=True, max_length=100, verbose_name="POS pricing group")),
-                ("texts", models.BooleanField(default=False, verbose_name="Opted in to texts")),
-                ("archived_at", models.DateTimeField(editable=False, null=True)),
-                ("refreshed_at", models.DateTimeField(editable=False, null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        blank=True,
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="stores.store",
-                        verbose_name="Favourite store",
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["name"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "name"), name="audience_name_once"),
-                    models.UniqueConstraint(fields=("account", "id"), name="audience_account_id"),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="AudienceMember",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("by_hand", models.BooleanField(default=False)),
-                ("joined_at", models.DateTimeField()),
-                ("left_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "audience",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="stays",
-                        to="loyalty.audience",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="stays",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [models.Index(fields=["persona", "audience"], name="audience_of_persona")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("left_at", None)),
-                        fields=("audience", "persona"),
-                        name="audience_member_once",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(("left_at", None), ("left_at__gte", models.F("joined_at")), _connector="OR"),
-                        name="audience_member_stay",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="BlockedPhone",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("phone", models.CharField(max_length=20)),
-                ("note", models.CharField(blank=True, help_text="Whose it is.", max_length=120)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("account", "phone"), name="blocked_phone_once")]},
-        ),
-        migrations.CreateModel(
-            name="ConsentLine",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
-                ("address", models.CharField(help_text="E.164, or the e-mail in lower case.", max_length=254)),
-                (
-                    "act",
-                    models.CharField(
-                        choices=[
-                            ("requested", "Asked"),
-                            ("opt_in", "Said yes"),
-                            ("opt_out", "Said no"),
-                            ("stop", "Sent STOP"),
-                            ("unstop", "Sent START"),
-                            ("import_in", "Imported as yes"),
-                            ("import_out", "Imported as no"),
-                            ("ignored", "Not followed: STOP stands"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        choices=[
-                            ("form", "Sign-up form"),
-                            ("queue", "Opt-in queue"),
-                            ("till", "Till"),
-                            ("api", "API"),
-                            ("import", "Import"),
-                            ("staff", "Staff"),
-                            ("shopper", "The shopper's own message"),
-                            ("pos", "POS"),
-                        ],
-                        max_length=8,
-                    ),
-                ),
-                ("wording", models.TextField(blank=True, help_text="What the shopper read when he said it.")),
-                ("at", models.DateTimeField()),
-                ("noted_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="consent_lines",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="stores.store",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(fields=["account", "channel", "address", "-id"], name="consent_address"),
-                    models.Index(
-                        condition=models.Q(("persona__isnull", False)),
-                        fields=["persona", "-id"],
-                        name="consent_persona",
-                    ),
-                ],
-                "constraints": [models.UniqueConstraint(fields=("account", "id"), name="consentline_account_id")],
-            },
-        ),
-        migrations.CreateModel(
-            name="ConsentState",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
-                ("address", models.CharField(max_length=254)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("unknown", "Never asked"),
-                            ("requested", "Asked, no answer"),
-                            ("in", "Opted in"),
-                            ("out", "Opted out"),
-                            ("stopped", "STOP"),
-                        ],
-                        default="unknown",
-                        max_length=10,
-                    ),
-                ),
-                ("requests", models.PositiveSmallIntegerField(default=0)),
-                ("asked_at", models.DateTimeField(null=True)),
-                ("since", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "line",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="loyalty.consentline",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "channel", "address"), name="consent_state_once"),
-                    models.CheckConstraint(condition=models.Q(("requests__lte", 10)), name="consent_requests"),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="CouponCode",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("code", models.CharField(max_length=60)),
-                ("assigned_at", models.DateTimeField(null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "discount",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="codes",
-                        to="loyalty.discount",
-                    ),
-                ),
-                (
-                    "redemption",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="codes",
-                        to="loyalty.redemption",
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("redemption", None)), fields=["discount", "id"], name="coupon_code_free"
-                    )
-                ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "code"), name="coupon_code_once"),
-                    models.UniqueConstraint(
-                        condition=models.Q(("redemption__isnull", False)),
-                        fields=("redemption",),
-                        name="coupon_code_one_use",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="DiscountAudience",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "audience",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="discounts",
-                        to="loyalty.audience",
-                    ),
-                ),
-                (
-                    "discount",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="audiences",
-                        to="loyalty.discount",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [models.UniqueConstraint(fields=("discount", "audience"), name="discount_audience_once")]
-            },
-        ),
-        migrations.CreateModel(
-            name="DiscountImage",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("content_type", models.CharField(max_length=20)),
-                ("data", models.BinaryField()),
-                ("digest", models.CharField(max_length=32, unique=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "discount",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="images",
-                        to="loyalty.discount",
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("discount",), name="discount_image_once")]},
-        ),
-        migrations.CreateModel(
-            name="DiscountStore",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "discount",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="stores",
-                        to="loyalty.discount",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="stores.store",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [models.UniqueConstraint(fields=("discount", "store"), name="discount_store_once")]
-            },
-        ),
-        migrations.CreateModel(
-            name="Investigation",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("note", models.CharField(max_length=300)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("closed_at", models.DateTimeField(null=True)),
-                ("outcome", models.CharField(blank=True, max_length=300)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "closed_by",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="investigations",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("closed_at", None)), fields=["account", "-at"], name="investigation_open"
-                    )
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Job",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(max_length=24)),
-                ("args", models.JSONField(default=dict)),
-                ("cursor", models.JSONField(default=dict)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("queued", "Waiting"),
-                            ("running", "Running"),
-                            ("done", "Done"),
-                            ("failed", "Failed"),
-                            ("stopped", "Stopped"),
-                        ],
-                        default="queued",
-                        max_length=8,
-                    ),
-                ),
-                ("done", models.PositiveBigIntegerField(default=0)),
-                ("total", models.PositiveBigIntegerField(null=True)),
-                ("result", models.JSONField(default=dict)),
-                ("token", models.CharField(blank=True, max_length=32)),
-                ("lease_until", models.DateTimeField(null=True)),
-                (
-                    "attempts",
-                    models.PositiveIntegerField(default=0, help_text="Deliveries that ended without saving progress."),
-                ),
-                ("message", models.TextField(blank=True)),
-                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("started_at", models.DateTimeField(null=True)),
-                ("finished_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("state__in", ["queued", "running"])),
-                        fields=["state", "lease_until"],
-                        name="job_live",
-                    )
-                ],
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("state__in", ["queued", "running"])),
-                        fields=("account", "kind"),
-                        name="job_one_live",
-                    )
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Merge",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "why",
-                    models.CharField(
-                        help_text="phone, email, name_birth, government_id, medical_id, pos, manual", max_length=20
-                    ),
-                ),
-                ("value", models.CharField(blank=True, help_text="The identifier both bear.", max_length=254)),
-                (
-                    "survivor_balance",
-                    models.DecimalField(decimal_places=2, help_text="Before the merge.", max_digits=14),
-                ),
-                (
-                    "loser_balance",
-                    models.DecimalField(decimal_places=2, help_text="Before the merge: what moved.", max_digits=14),
-                ),
-                ("at", models.DateTimeField()),
-                ("split_at", models.DateTimeField(null=True)),
-                (
-                    "split_points",
-                    models.DecimalField(decimal_places=2, help_text="What moved back.", max_digits=14, null=True),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "loser",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="merges_lost",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "split_by",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "survivor",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="merges_won",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [models.Index(fields=["survivor"], name="merge_survivor")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "id"), name="merge_account_id"),
-                    models.UniqueConstraint(
-                        condition=models.Q(("split_at", None)), fields=("loser",), name="merge_one_open"
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(("survivor", models.F("loser")), _negated=True), name="merge_two_people"
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="Message",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("key", models.CharField(max_length=120)),
-                ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
-                ("address", models.CharField(max_length=254)),
-                ("purpose", models.CharField(help_text="opt_in, confirm, pin, stopped, notice", max_length=16)),
-                ("subject", models.CharField(blank=True, max_length=200)),
-                ("body", models.TextField()),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("queued", "Waiting"),
-                            ("sending", "Being sent"),
-                            ("sent", "Sent"),
-                            ("failed", "Failed"),
-                            ("cancelled", "Cancelled"),
-                        ],
-                        default="queued",
-                        max_length=10,
-                    ),
-                ),
-                ("backend", models.CharField(blank=True, max_length=20)),
-                ("external_id", models.CharField(blank=True, max_length=100)),
-                ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("error", models.CharField(blank=True, max_length=300)),
-                ("not_before", models.DateTimeField()),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("sent_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="messages",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("state__in", ["queued", "sending"])),
-                        fields=["not_before"],
-                        name="message_due",
-                    ),
-                    models.Index(fields=["account", "-id"], name="message_latest"),
-                ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "key"), name="message_key_once"),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("state", "sent"), _negated=True), ("sent_at__isnull", False), _connector="OR"
-                        ),
-                        name="message_sent_at",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="MirrorState",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
-                ("posts", models.PositiveIntegerField(default=0)),
-                ("at", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        db_index=False,
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "customer",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="mirrored",
-                        to="integrations.customer",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="mirrored",
-                        to="loyalty.persona",
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("customer",), name="mirror_once")]},
-        ),
-        migrations.CreateModel(
-            name="Modifier",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(help_text="Read aloud in the timeline: 'Double Tuesday'.", max_length=120)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("multiplier", "Multiplier"), ("boost", "Boost"), ("zero", "Zero points")],
-                        default="multiplier",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "factor",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("2"),
-                        max_digits=6,
-                        validators=[
-                            django.core.validators.MinValueValidator(Decimal("0.01")),
-                            django.core.validators.MaxValueValidator(Decimal("100")),
-                        ],
-                        verbose_name="Times",
-                    ),
-                ),
-                (
-                    "points",
-                    models.DecimalField(
-                        decimal_places=2,
-                        default=Decimal("0"),
-                        help_text="A boost's points; with a minus they are taken, down to a balance of 0.",
-                        max_digits=14,
-                    ),
-                ),
-                ("stores", models.JSONField(blank=True, default=list, help_text="Store rows' ids; empty: everywhere.")),
-                ("brands", models.JSONField(blank=True, default=list)),
-                ("categories", models.JSONField(blank=True, default=list)),
-                ("skus", models.JSONField(blank=True, default=list, verbose_name="SKUs")),
-                ("weekdays", models.JSONField(blank=True, default=list, help_text="0 is Monday; empty: every day.")),
-                (
-                    "from_hour",
-                    models.TimeField(blank=True, help_text="In the store's time zone.", null=True, verbose_name="From"),
-                ),
-                ("to_hour", models.TimeField(blank=True, null=True, verbose_name="Until")),
-                ("starts_on", models.DateField(blank=True, null=True, verbose_name="First day")),
-                ("ends_on", models.DateField(blank=True, null=True, verbose_name="Last day")),
-                (
-                    "with_sale",
-                    models.BooleanField(
-                        default=False,
-                        help_text="A boost: with the first purchase that fits. Off: as soon as somebody is in the audience.",
-                        verbose_name="Given with a purchase",
-                    ),
-                ),
-                ("active", models.BooleanField(default=True)),
-                ("archived_at", models.DateTimeField(editable=False, null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "audience",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        blank=True,
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="modifiers",
-                        to="loyalty.audience",
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["name"],
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "id"), name="modifier_account_id"),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("kind", "boost"), models.Q(("points", 0), _negated=True)),
-                            models.Q(models.Q(("kind", "boost"), _negated=True), ("points", 0)),
-                            _connector="OR",
-                        ),
-                        name="modifier_points",
-                    ),
-                    models.CheckConstraint(condition=models.Q(("factor__gt", 0)), name="modifier_factor"),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("starts_on", None),
-                            ("ends_on", None),
-                            ("ends_on__gte", models.F("starts_on")),
-                            _connector="OR",
-                        ),
-                        name="modifier_dates",
-                    ),
-                ],
-            },
-        ),
-        migrations.CreateModel(
-            name="BoostState",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
-                ("posts", models.PositiveIntegerField(default=0)),
-                ("at", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        db_constraint=False,
-                        db_index=False,
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="boosts",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        help_text="The purchase it was given with.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="boosts",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "modifier",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        db_index=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="given",
-                        to="loyalty.modifier",
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("modifier", "persona"), name="boost_once")]},
-        ),
-        migrations.CreateModel(
-            name="MonthClose",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("month", models.DateField(help_text="Its first day, in the account's time zone.")),
-                ("starts_at", models.DateTimeField()),
-                ("ends_at", models.DateTimeField()),
-                ("last_entry", models.BigIntegerField(help_text="The last entry counted.")),
-                ("closed_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "month"), name="month_close_once"),
-                    models.UniqueConstraint(fields=("account", "id"), name="monthclose_account_id"),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="MonthFigure",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(help_text="opening, closing, members, or a kind of entry", max_length=10)),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("entries", models.PositiveIntegerField(default=0)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "close",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="figures",
-                        to="loyalty.monthclose",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="stores.store",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("close", "store", "kind"), name="month_figure_once", nulls_distinct=False
-                    )
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="NotTheSame",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "one",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "other",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("one", "other"), name="not_the_same_once"),
-                    models.CheckConstraint(
-                        condition=models.Q(("one__lt", models.F("other"))), name="not_the_same_order"
-                    ),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Pin",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("digest", models.CharField(max_length=64)),
-                ("tries", models.PositiveSmallIntegerField(default=0)),
-                (
-                    "channel",
-                    models.CharField(blank=True, choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6),
-                ),
-                ("created_at", models.DateTimeField()),
-                ("expires_at", models.DateTimeField()),
-                ("used_at", models.DateTimeField(null=True)),
-                ("closed_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="pins",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("closed_at", None)), fields=("persona",), name="pin_one_live"
-                    ),
-                    models.CheckConstraint(condition=models.Q(("tries__lte", 5)), name="pin_tries"),
-                    models.CheckConstraint(
-                        condition=models.Q(("expires_at__gt", models.F("created_at"))), name="pin_expires"
-                    ),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="ProgrammeChange",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("values", models.JSONField(default=dict)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("counting", "Counting"),
-                            ("counted", "To confirm"),
-                            ("applying", "Being applied"),
-                            ("applied", "Applied"),
-                            ("dismissed", "Dismissed"),
-                        ],
-                        default="counting",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "counted",
-                    models.JSONField(
-                        default=dict, help_text="Shoppers, points before and after, expiring at once, a sample."
-                    ),
-                ),
-                ("applied", models.JSONField(default=dict)),
-                ("version", models.PositiveIntegerField(help_text="Of the programme it was counted against.")),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ("confirmed_at", models.DateTimeField(null=True)),
-                ("applied_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "confirmed_by",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(
-                        condition=models.Q(("state__in", ["counting", "counted", "applying"])),
-                        fields=("account",),
-                        name="programme_change_one_open",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("state__in", ["applying", "applied"]), _negated=True),
-                            ("confirmed_at__isnull", False),
-                            _connector="OR",
-                        ),
-                        name="programme_change_confirmed",
-                    ),
-                    models.UniqueConstraint(fields=("account", "id"), name="programmechange_account_id"),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Review",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("waiting", "Applied without a sale"),
-                            ("no_discount", "Sale without the discount"),
-                            ("no_redemption", "Discount without a redemption"),
-                            ("refund", "Refund with points kept"),
-                            ("spent_refunded", "Refund of a sale with a redemption"),
-                            ("place", "Used in a store it is not for"),
-                        ],
-                        max_length=16,
-                    ),
-                ),
-                (
-                    "outcome",
-                    models.CharField(help_text="dismissed, given_back, settled, taken, attached", max_length=20),
-                ),
-                ("note", models.CharField(blank=True, max_length=300)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "redemption",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="reviews",
-                        to="loyalty.redemption",
-                    ),
-                ),
-                (
-                    "sale",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="reviews",
-                        to="integrations.sale",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("kind", "redemption", "sale"), name="review_once", nulls_distinct=False
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(("redemption__isnull", False), ("sale__isnull", False), _connector="OR"),
-                        name="review_about_something",
-                    ),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="Seal",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("number", models.PositiveIntegerField()),
-                ("first_entry", models.BigIntegerField()),
-                ("last_entry", models.BigIntegerField()),
-                ("entries", models.PositiveIntegerField()),
-                ("points", models.DecimalField(decimal_places=2, max_digits=14)),
-                ("digest", models.CharField(max_length=64)),
-                ("at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-            ],
-            options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("account", "number"), name="seal_number_once"),
-                    models.UniqueConstraint(fields=("account", "first_entry"), name="seal_first_once"),
-                    models.CheckConstraint(
-                        condition=models.Q(("last_entry__gte", models.F("first_entry"))), name="seal_range"
-                    ),
-                ]
-            },
-        ),
-        migrations.CreateModel(
-            name="SourceMove",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("why", models.CharField(help_text="split, phone_changed, guard, one_person, pos", max_length=20)),
-                ("value", models.CharField(blank=True, max_length=254)),
-                ("at", models.DateTimeField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "from_persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "source",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="moves",
-                        to="loyalty.source",
-                    ),
-                ),
-                (
-                    "to_persona",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="loyalty.persona",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={"abstract": False},
-        ),
-        migrations.CreateModel(
-            name="SourceStart",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("starts_on", models.DateField()),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "origin",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="integrations.origin",
-                    ),
-                ),
-            ],
-            options={"constraints": [models.UniqueConstraint(fields=("origin",), name="source_start_once")]},
-        ),
-        migrations.CreateModel(
-            name="SuspectNumber",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("phone", models.CharField(max_length=20)),
-                ("customers", models.PositiveIntegerField(default=0)),
-                (
-                    "people",
-                    models.PositiveIntegerField(default=0, help_text="Different names and birth dates among them."),
-                ),
-                ("reason", models.CharField(default="many", help_text="many, store, digit", max_length=12)),
-                (
-                    "decision",
-                    models.CharField(
-                        choices=[
-                            ("open", "To decide"),
-                            ("shared", "Shared by several people"),
-                            ("fake", "Not a real number"),
-                            ("one", "One person"),
-                        ],
-                        default="open",
-                        max_length=8,
-                    ),
-                ),
-                ("found_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("decided_at", models.DateTimeField(null=True)),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("decision", "open")), fields=["account", "-customers"], name="suspect_open"
-                    )
-                ],
-                "constraints": [models.UniqueConstraint(fields=("account", "phone"), name="suspect_number_once")],
-            },
-        ),
-        migrations.AlterModelOptions(
-            name="discount",
-            options={"ordering": ["rank", "points", "number"]},
-        ),
-        migrations.RemoveConstraint(
-            model_name="programme",
-            name="programme_rate",
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="code_kind",
-            field=models.CharField(
-                choices=[
-                    ("none", "No code"),
-                    ("static", "One code for everybody"),
-                    ("unique", "A code of its own for each use"),
-                ],
-                default="none",
-                max_length=8,
-                verbose_name="Coupon code",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="cooldown_h",
-            field=models.PositiveIntegerField(default=0, verbose_name="Cooldown between redemptions, in hours"),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="hide_redeem",
-            field=models.BooleanField(
-                default=False,
-                help_text="Shoppers cannot redeem it themselves; staff and tills can.",
-                verbose_name="Hide the Redeem button",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="limited_audiences",
-            field=models.BooleanField(default=False, editable=False),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="limited_stores",
-            field=models.BooleanField(default=False, editable=False),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="min_spend_cents",
-            field=models.PositiveIntegerField(default=0, verbose_name="Minimum spend, in cents"),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="rank",
-            field=models.PositiveSmallIntegerField(default=100, verbose_name="Order in the wallet"),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="reward",
-            field=models.CharField(
-                choices=[("normal", "Normal"), ("tier", "Tier reward")],
-                default="normal",
-                help_text="A tier reward needs its points and does not spend them.",
-                max_length=8,
-                verbose_name="Type",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="stackable",
-            field=models.BooleanField(
-                default=False,
-                help_text="Where the POS takes more than one for an order.",
-                verbose_name="Can be combined with another discount",
-            ),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="static_code",
-            field=models.CharField(blank=True, max_length=60, verbose_name="The code"),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="tags",
-            field=models.CharField(blank=True, help_text="Only staff see them; commas between.", max_length=200),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="updated_at",
-            field=models.DateTimeField(auto_now=True),
-        ),
-        migrations.AddField(
-            model_name="discount",
-            name="valid_for_h",
-            field=models.PositiveIntegerField(
-                blank=True,
-                help_text="Counted from when the shopper received it: joined the audience, else became a member.",
-                null=True,
-                verbose_name="Relative expiration, in hours",
-            ),
-        ),
-        migrations.AddField(
-            model_name="enrolment",
-            name="store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
-            ),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="archived_at",
-            field=models.DateTimeField(editable=False, null=True),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="customer_type",
-            field=models.CharField(
-                blank=True,
-                choices=[("recreational", "Recreational"), ("medical", "Medical")],
-                db_default="",
-                max_length=12,
-            ),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="erased_at",
-            field=models.DateTimeField(editable=False, null=True),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="favourite_store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                blank=True,
-                db_constraint=False,
-                help_text="Chosen by hand.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
-            ),
-        ),
-        migrations.AddField(
-            model_name="shortfall",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="earning_types",
-            field=models.CharField(
-                choices=[
-                    ("all", "Everybody"),
-                    ("recreational", "Recreational shoppers only"),
-                    ("medical", "Medical shoppers only"),
-                ],
-                default="all",
-                help_text="A shopper of unknown type counts as recreational.",
-                max_length=12,
-                verbose_name="Who earns",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="engine",
-            field=models.CharField(
-                choices=[
-                    ("fifo", "FIFO: each earning expires on its own day"),
-                    ("legacy", "Legacy: after a time without a purchase"),
-                ],
-                default="fifo",
-                max_length=8,
-                verbose_name="Expiry",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="exclude_tax_from",
-            field=models.DateField(
-                blank=True,
-                help_text="Sales before it still earn on the tax. Empty: all sales are counted before tax.",
-                null=True,
-                verbose_name="... from this day",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="expire_all",
-            field=models.BooleanField(
-                default=False,
-                help_text="Legacy engine: gifted, adjusted and imported points expire too, not only earned ones.",
-                verbose_name="Expire All",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="expire_start",
-            field=models.DateField(
-                blank=True,
-                help_text="Legacy engine: the clock starts here, and points earned before are safe. Empty: from the beginning.",
-                null=True,
-                verbose_name="Points expiration start date",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="hide_points",
-            field=models.BooleanField(
-                default=False,
-                help_text="Tills and wallets are told 0 points; earning and redeeming go on.",
-                verbose_name="Hide points in wallets",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="manager_points_a_day",
-            field=models.DecimalField(
-                blank=True,
-                decimal_places=2,
-                help_text="Empty: no limit.",
-                max_digits=14,
-                null=True,
-                validators=[django.core.validators.MinValueValidator(Decimal("0"))],
-                verbose_name="Points a manager may add in a day",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="master_pin",
-            field=models.CharField(blank=True, editable=False, max_length=64),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="max_visits_per_day",
-            field=models.PositiveSmallIntegerField(
-                blank=True,
-                help_text="How many orders of a day earn the points per order. Empty: all of them.",
-                null=True,
-                validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100)],
-                verbose_name="Max visits per day",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="merge_by_name",
-            field=models.BooleanField(
-                default=False,
-                help_text="Two records of the same full name and birth date are one person.",
-                verbose_name="Merge by name and birth date",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="opt_in_needed",
-            field=models.CharField(
-                choices=[
-                    ("none", "Nothing"),
-                    ("sms", "Opted in to texts"),
-                    ("email", "Opted in to e-mail"),
-                    ("any", "Opted in to texts or e-mail"),
-                ],
-                default="none",
-                help_text="Looked at on the moment of the sale: opting out later takes nothing back.",
-                max_length=6,
-                verbose_name="Needed to earn",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="pin_to_redeem",
-            field=models.BooleanField(
-                default=False,
-                help_text="The shopper gets a code and tells it; without it, or the master PIN, nothing is redeemed by hand.",
-                verbose_name="Ask for a PIN before staff redeem",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="points_per_order",
-            field=models.DecimalField(
-                decimal_places=2,
-                default=Decimal("0"),
-                help_text="A fixed number for each paid visit, beside those for the money.",
-                max_digits=14,
-                validators=[
-                    django.core.validators.MinValueValidator(Decimal("0")),
-                    django.core.validators.MaxValueValidator(Decimal("100000")),
-                ],
-                verbose_name="Points earned per order",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="release_after_h",
-            field=models.PositiveSmallIntegerField(
-                default=24,
-                help_text="Only when the POS's sales of that time have been read and none of them carries it.",
-                validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(720)],
-                verbose_name="Hours until an unused redemption is released",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="show_pin",
-            field=models.BooleanField(
-                default=False,
-                help_text="The code stands on the shopper's page too: for shops without text messages.",
-                verbose_name="Show pin code in wallets",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="spent_on_refund",
-            field=models.CharField(
-                choices=[("keep", "Stay spent, and are listed"), ("reverse", "Come back on a full refund")],
-                default="keep",
-                max_length=8,
-                verbose_name="Points spent on a refunded sale",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="staff_may_adjust",
-            field=models.BooleanField(default=False, verbose_name="Budtenders can modify points"),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="staff_may_redeem",
-            field=models.BooleanField(default=True, verbose_name="Budtenders can open wallets and redeem discounts"),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="staff_points_a_day",
-            field=models.DecimalField(
-                blank=True,
-                decimal_places=2,
-                help_text="Empty: no limit.",
-                max_digits=14,
-                null=True,
-                validators=[django.core.validators.MinValueValidator(Decimal("0"))],
-                verbose_name="Points a budtender may add in a day",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="staff_redemptions_a_day",
-            field=models.PositiveIntegerField(
-                blank=True,
-                help_text="Empty: no limit.",
-                null=True,
-                verbose_name="Redemptions a budtender may make by hand in a day",
-            ),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="staff_sees_queue",
-            field=models.BooleanField(default=False, verbose_name="Budtender can see waiting room queue"),
-        ),
-        migrations.AddField(
-            model_name="programme",
-            name="version",
-            field=models.PositiveIntegerField(default=1, editable=False),
-        ),
-        migrations.AddField(
-            model_name="redemption",
-            name="after_tax",
-            field=models.BooleanField(help_text="Whether the till took it off after tax; null: not known.", null=True),
-        ),
-        migrations.AddField(
-            model_name="redemption",
-            name="matched_by",
-            field=models.CharField(
-                blank=True, db_default="", help_text="transaction, name, amount, staff", max_length=20
-            ),
-        ),
-        migrations.AddField(
-            model_name="redemption",
-            name="why_ended",
-            field=models.CharField(
-                blank=True,
-                db_default="",
-                help_text="no_sale, without_discount, voided, refund, till, staff",
-                max_length=20,
-            ),
-        ),
-        migrations.AddField(
-            model_name="shortfall",
-            name="collected",
-            field=models.DecimalField(db_default=Decimal("0"), decimal_places=2, default=Decimal("0"), max_digits=14),
-        ),
-        migrations.AddField(
-            model_name="shortfall",
-            name="netted",
-            field=models.DecimalField(db_default=Decimal("0"), decimal_places=2, default=Decimal("0"), max_digits=14),
-        ),
-        migrations.AddField(
-            model_name="shortfall",
-            name="note",
-            field=models.CharField(blank=True, db_default="", max_length=300),
-        ),
-        migrations.AddField(
-            model_name="source",
-            name="matched_value",
-            field=models.CharField(blank=True, db_default="", help_text="By which number or address.", max_length=254),
-        ),
-        migrations.AlterField(
-            model_name="enrolment",
-            name="ground",
-            field=models.CharField(
-                choices=[
-                    ("api", "API"),
-                    ("till", "Till"),
-                    ("staff", "Staff"),
-                    ("import", "Import"),
-                    ("form", "Sign-up form"),
-                    ("queue", "Opt-in queue"),
-                    ("bought", "Bought after the day on the card"),
-                    ("text", "Opt-in text"),
-                ],
-                max_length=12,
-            ),
-        ),
-        migrations.AlterField(
-            model_name="identifier",
-            name="kind",
-            field=models.CharField(
-                choices=[
-                    ("phone", "Phone"),
-                    ("email", "E-mail"),
-                    ("name_birth", "Name and birth date"),
-                    ("government_id", "Government id"),
-                    ("medical_id", "Medical id"),
-                ],
-                max_length=14,
-            ),
-        ),
-        migrations.AlterField(
-            model_name="programme",
-            name="expire_days",
-            field=models.PositiveIntegerField(
-                blank=True,
-                help_text="Oldest points are used first. Empty: points do not expire.",
-                null=True,
-                validators=[
-                    django.core.validators.MinValueValidator(1),
-                    django.core.validators.MaxValueValidator(3650),
-                ],
-                verbose_name="Days until points expire",
-            ),
-        ),
-        migrations.AlterField(
-            model_name="redemption",
-            name="n",
-            field=models.PositiveIntegerField(
-                help_text="Counts this discount's uses by the persona and those merged into it."
-            ),
-        ),
-        migrations.AlterField(
-            model_name="shortfall",
-            name="state",
-            field=models.CharField(
-                choices=[
-                    ("open", "Open"),
-                    ("waived", "Waived"),
-                    ("collected", "Collected"),
-                    ("netted", "Made good by the sale"),
-                ],
-                default="open",
-                max_length=10,
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="identifier",
-            index=models.Index(fields=["account", "kind", "value"], name="identifier_value"),
-        ),
-        migrations.AddIndex(
-            model_name="persona",
-            index=models.Index(
-                condition=models.Q(("merged_into", None)), fields=["account", "-last_seen_at"], name="persona_seen"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(
-                condition=models.Q(("state", "applied")), fields=["applied_at"], name="redemption_waiting"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="shortfall",
-            index=models.Index(condition=models.Q(("state", "open")), fields=["account", "-id"], name="shortfall_open"),
-        ),
-        migrations.AddIndex(
-            model_name="shortfall",
-            index=models.Index(condition=models.Q(("sale__isnull", False)), fields=["sale"], name="shortfall_sale"),
-        ),
-        migrations.AddIndex(
-            model_name="source",
-            index=models.Index(
-                condition=models.Q(("matched_value", ""), _negated=True),
-                fields=["account", "matched_value"],
-                name="source_value",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("code_kind", "static"), models.Q(("static_code", ""), _negated=True)),
-                    models.Q(models.Q(("code_kind", "static"), _negated=True), ("static_code", "")),
-                    _connector="OR",
-                ),
-                name="discount_code",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("reusable", True), ("cooldown_h", 0), _connector="OR"), name="discount_cooldown"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="discount",
-            constraint=models.CheckConstraint(
-                condition=models.Q(models.Q(("reward", "tier"), _negated=True), ("reusable", True), _connector="OR"),
-                name="discount_tier",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="persona",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("merged_into", models.F("id")), _negated=True), name="persona_not_into_itself"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programme",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("points_per_100__gte", 0), ("points_per_order__gte", 0)), name="programme_rate"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programme",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("max_visits_per_day", None), ("max_visits_per_day__gte", 1), _connector="OR"),
-                name="programme_visits",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="programme",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("expire_days", None), ("expire_days__gte", 1), _connector="OR"),
-                name="programme_days",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="shortfall",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("netted__gte", 0),
-                    ("collected__gte", 0),
+        Together(
+            migrations.CreateModel(
+                name="Attachment",
+                fields=[
                     (
-                        "points__gte",
-                        django.db.models.expressions.CombinedExpression(models.F("netted"), "+", models.F("collected")),
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                ),
-                name="shortfall_parts",
+                    ("note", models.CharField(blank=True, max_length=200)),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="attachments",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="attachments",
+                            to="integrations.sale",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("sale",), name="attachment_once")]},
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="shortfall",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("closed_at", None), ("state", "open")),
-                    models.Q(models.Q(("state", "open"), _negated=True), ("closed_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="shortfall_closed",
+            migrations.CreateModel(
+                name="Audience",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("name", models.CharField(max_length=120)),
+                    ("description", models.CharField(blank=True, max_length=300)),
+                    (
+                        "by_rules",
+                        models.BooleanField(
+                            default=True, help_text="Off: only those added by hand.", verbose_name="Fill by rules"
+                        ),
+                    ),
+                    ("members_only", models.BooleanField(default=True, verbose_name="Loyalty members only")),
+                    (
+                        "min_points",
+                        models.DecimalField(
+                            blank=True,
+                            decimal_places=2,
+                            max_digits=14,
+                            null=True,
+                            verbose_name="At least this many points",
+                        ),
+                    ),
+                    (
+                        "min_spend_cents",
+                        models.PositiveBigIntegerField(blank=True, null=True, verbose_name="Spent at least, all time"),
+                    ),
+                    (
+                        "min_orders",
+                        models.PositiveIntegerField(blank=True, null=True, verbose_name="At least this many orders"),
+                    ),
+                    (
+                        "seen_within_days",
+                        models.PositiveIntegerField(blank=True, null=True, verbose_name="Bought within the last days"),
+                    ),
+                    (
+                        "away_for_days",
+                        models.PositiveIntegerField(blank=True, null=True, verbose_name="Has not bought for days"),
+                    ),
+                    (
+                        "birthday_within_days",
+                        models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="Birthday within days"),
+                    ),
+                    (
+                        "customer_type",
+                        models.CharField(
+                            blank=True,
+                            choices=[
+                                ("recreational", "Recreational shoppers only"),
+                                ("medical", "Medical shoppers only"),
+                            ],
+                            max_length=12,
+                            verbose_name="Customer type",
+                        ),
+                    ),
+                    ("pricing_group", models.CharField(blank=True, max_length=100, verbose_name="POS pricing group")),
+                    ("texts", models.BooleanField(default=False, verbose_name="Opted in to texts")),
+                    ("archived_at", models.DateTimeField(editable=False, null=True)),
+                    ("refreshed_at", models.DateTimeField(editable=False, null=True)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            blank=True,
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="stores.store",
+                            verbose_name="Favourite store",
+                        ),
+                    ),
+                ],
+                options={
+                    "ordering": ["name"],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "name"), name="audience_name_once"),
+                        models.UniqueConstraint(fields=("account", "id"), name="audience_account_id"),
+                    ],
+                },
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="source",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="source_account_id"),
-        ),
-        migrations.AddField(
-            model_name="entry",
-            name="merge",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                db_index=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="entries",
-                to="loyalty.merge",
+            migrations.CreateModel(
+                name="AudienceMember",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("by_hand", models.BooleanField(default=False)),
+                    ("joined_at", models.DateTimeField()),
+                    ("left_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "audience",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="stays",
+                            to="loyalty.audience",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="stays",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [models.Index(fields=["persona", "audience"], name="audience_of_persona")],
+                    "constraints": [
+                        models.UniqueConstraint(
+                            condition=models.Q(("left_at", None)),
+                            fields=("audience", "persona"),
+                            name="audience_member_once",
+                        ),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                ("left_at", None), ("left_at__gte", models.F("joined_at")), _connector="OR"
+                            ),
+                            name="audience_member_stay",
+                        ),
+                    ],
+                },
             ),
-        ),
-        migrations.AddIndex(
-            model_name="entry",
-            index=models.Index(condition=models.Q(("merge__isnull", False)), fields=["merge"], name="entry_merge"),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="name_key",
-            field=models.GeneratedField(
-                db_persist=True,
-                expression=models.Func(
-                    django.db.models.functions.text.Lower(
-                        django.db.models.functions.text.Concat(
-                            models.F("first_name"), models.Value(" "), models.F("last_name")
+            migrations.CreateModel(
+                name="BlockedPhone",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("phone", models.CharField(max_length=20)),
+                    ("note", models.CharField(blank=True, help_text="Whose it is.", max_length=120)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [models.UniqueConstraint(fields=("account", "phone"), name="blocked_phone_once")]
+                },
+            ),
+            migrations.CreateModel(
+                name="ConsentLine",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
+                    ("address", models.CharField(help_text="E.164, or the e-mail in lower case.", max_length=254)),
+                    (
+                        "act",
+                        models.CharField(
+                            choices=[
+                                ("requested", "Asked"),
+                                ("opt_in", "Said yes"),
+                                ("opt_out", "Said no"),
+                                ("stop", "Sent STOP"),
+                                ("unstop", "Sent START"),
+                                ("import_in", "Imported as yes"),
+                                ("import_out", "Imported as no"),
+                                ("ignored", "Not followed: STOP stands"),
+                            ],
+                            max_length=10,
+                        ),
+                    ),
+                    (
+                        "source",
+                        models.CharField(
+                            choices=[
+                                ("form", "Sign-up form"),
+                                ("queue", "Opt-in queue"),
+                                ("till", "Till"),
+                                ("api", "API"),
+                                ("import", "Import"),
+                                ("staff", "Staff"),
+                                ("shopper", "The shopper's own message"),
+                                ("pos", "POS"),
+                            ],
+                            max_length=8,
+                        ),
+                    ),
+                    ("wording", models.TextField(blank=True, help_text="What the shopper read when he said it.")),
+                    ("at", models.DateTimeField()),
+                    ("noted_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="consent_lines",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="stores.store",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(fields=["account", "channel", "address", "-id"], name="consent_address"),
+                        models.Index(
+                            condition=models.Q(("persona__isnull", False)),
+                            fields=["persona", "-id"],
+                            name="consent_persona",
+                        ),
+                    ],
+                    "constraints": [models.UniqueConstraint(fields=("account", "id"), name="consentline_account_id")],
+                },
+            ),
+            migrations.CreateModel(
+                name="ConsentState",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
+                    ("address", models.CharField(max_length=254)),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("unknown", "Never asked"),
+                                ("requested", "Asked, no answer"),
+                                ("in", "Opted in"),
+                                ("out", "Opted out"),
+                                ("stopped", "STOP"),
+                            ],
+                            default="unknown",
+                            max_length=10,
+                        ),
+                    ),
+                    ("requests", models.PositiveSmallIntegerField(default=0)),
+                    ("asked_at", models.DateTimeField(null=True)),
+                    ("since", models.DateTimeField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "line",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="loyalty.consentline",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "channel", "address"), name="consent_state_once"),
+                        models.CheckConstraint(condition=models.Q(("requests__lte", 10)), name="consent_requests"),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="CouponCode",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("code", models.CharField(max_length=60)),
+                    ("assigned_at", models.DateTimeField(null=True)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "discount",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="codes",
+                            to="loyalty.discount",
+                        ),
+                    ),
+                    (
+                        "redemption",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="codes",
+                            to="loyalty.redemption",
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("redemption", None)), fields=["discount", "id"], name="coupon_code_free"
                         )
+                    ],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "code"), name="coupon_code_once"),
+                        models.UniqueConstraint(
+                            condition=models.Q(("redemption__isnull", False)),
+                            fields=("redemption",),
+                            name="coupon_code_one_use",
+                        ),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="DiscountAudience",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
-                    models.Value("àáâãäåèéêëìíîïòóôõöùúûüçñýÿšžőűłø"),
-                    models.Value("aaaaaaeeeeiiiiooooouuuucnyyszoulo"),
-                    function="translate",
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "audience",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="discounts",
+                            to="loyalty.audience",
+                        ),
+                    ),
+                    (
+                        "discount",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="audiences",
+                            to="loyalty.discount",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("discount", "audience"), name="discount_audience_once")
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="DiscountImage",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("content_type", models.CharField(max_length=20)),
+                    ("data", models.BinaryField()),
+                    ("digest", models.CharField(max_length=32, unique=True)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "discount",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="images",
+                            to="loyalty.discount",
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("discount",), name="discount_image_once")]},
+            ),
+            migrations.CreateModel(
+                name="DiscountStore",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "discount",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="stores",
+                            to="loyalty.discount",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="+",
+                            to="stores.store",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [models.UniqueConstraint(fields=("discount", "store"), name="discount_store_once")]
+                },
+            ),
+            migrations.CreateModel(
+                name="Investigation",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("note", models.CharField(max_length=300)),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("closed_at", models.DateTimeField(null=True)),
+                    ("outcome", models.CharField(blank=True, max_length=300)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "closed_by",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="investigations",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("closed_at", None)),
+                            fields=["account", "-at"],
+                            name="investigation_open",
+                        )
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Job",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("kind", models.CharField(max_length=24)),
+                    ("args", models.JSONField(default=dict)),
+                    ("cursor", models.JSONField(default=dict)),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("queued", "Waiting"),
+                                ("running", "Running"),
+                                ("done", "Done"),
+                                ("failed", "Failed"),
+                                ("stopped", "Stopped"),
+                            ],
+                            default="queued",
+                            max_length=8,
+                        ),
+                    ),
+                    ("done", models.PositiveBigIntegerField(default=0)),
+                    ("total", models.PositiveBigIntegerField(null=True)),
+                    ("result", models.JSONField(default=dict)),
+                    ("token", models.CharField(blank=True, max_length=32)),
+                    ("lease_until", models.DateTimeField(null=True)),
+                    (
+                        "attempts",
+                        models.PositiveIntegerField(
+                            default=0, help_text="Deliveries that ended without saving progress."
+                        ),
+                    ),
+                    ("message", models.TextField(blank=True)),
+                    ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("started_at", models.DateTimeField(null=True)),
+                    ("finished_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("state__in", ["queued", "running"])),
+                            fields=["state", "lease_until"],
+                            name="job_live",
+                        )
+                    ],
+                    "constraints": [
+                        models.UniqueConstraint(
+                            condition=models.Q(("state__in", ["queued", "running"])),
+                            fields=("account", "kind"),
+                            name="job_one_live",
+                        )
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Merge",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "why",
+                        models.CharField(
+                            help_text="phone, email, name_birth, government_id, medical_id, pos, manual", max_length=20
+                        ),
+                    ),
+                    ("value", models.CharField(blank=True, help_text="The identifier both bear.", max_length=254)),
+                    (
+                        "survivor_balance",
+                        models.DecimalField(decimal_places=2, help_text="Before the merge.", max_digits=14),
+                    ),
+                    (
+                        "loser_balance",
+                        models.DecimalField(decimal_places=2, help_text="Before the merge: what moved.", max_digits=14),
+                    ),
+                    ("at", models.DateTimeField()),
+                    ("split_at", models.DateTimeField(null=True)),
+                    (
+                        "split_points",
+                        models.DecimalField(decimal_places=2, help_text="What moved back.", max_digits=14, null=True),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "loser",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="merges_lost",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "split_by",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                    (
+                        "survivor",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="merges_won",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [models.Index(fields=["survivor"], name="merge_survivor")],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "id"), name="merge_account_id"),
+                        models.UniqueConstraint(
+                            condition=models.Q(("split_at", None)), fields=("loser",), name="merge_one_open"
+                        ),
+                        models.CheckConstraint(
+                            condition=models.Q(("survivor", models.F("loser")), _negated=True), name="merge_two_people"
+                        ),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="Message",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("key", models.CharField(max_length=120)),
+                    ("channel", models.CharField(choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6)),
+                    ("address", models.CharField(max_length=254)),
+                    ("purpose", models.CharField(help_text="opt_in, confirm, pin, stopped, notice", max_length=16)),
+                    ("subject", models.CharField(blank=True, max_length=200)),
+                    ("body", models.TextField()),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("queued", "Waiting"),
+                                ("sending", "Being sent"),
+                                ("sent", "Sent"),
+                                ("failed", "Failed"),
+                                ("cancelled", "Cancelled"),
+                            ],
+                            default="queued",
+                            max_length=10,
+                        ),
+                    ),
+                    ("backend", models.CharField(blank=True, max_length=20)),
+                    ("external_id", models.CharField(blank=True, max_length=100)),
+                    ("attempts", models.PositiveSmallIntegerField(default=0)),
+                    ("error", models.CharField(blank=True, max_length=300)),
+                    ("not_before", models.DateTimeField()),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("sent_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="messages",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("state__in", ["queued", "sending"])),
+                            fields=["not_before"],
+                            name="message_due",
+                        ),
+                        models.Index(fields=["account", "-id"], name="message_latest"),
+                    ],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "key"), name="message_key_once"),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                models.Q(("state", "sent"), _negated=True), ("sent_at__isnull", False), _connector="OR"
+                            ),
+                            name="message_sent_at",
+                        ),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="MirrorState",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
+                    ("posts", models.PositiveIntegerField(default=0)),
+                    ("at", models.DateTimeField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            db_constraint=False,
+                            db_index=False,
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "customer",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="mirrored",
+                            to="integrations.customer",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="mirrored",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("customer",), name="mirror_once")]},
+            ),
+            migrations.CreateModel(
+                name="Modifier",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "name",
+                        models.CharField(help_text="Read aloud in the timeline: 'Double Tuesday'.", max_length=120),
+                    ),
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[("multiplier", "Multiplier"), ("boost", "Boost"), ("zero", "Zero points")],
+                            default="multiplier",
+                            max_length=10,
+                        ),
+                    ),
+                    (
+                        "factor",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("2"),
+                            max_digits=6,
+                            validators=[
+                                django.core.validators.MinValueValidator(Decimal("0.01")),
+                                django.core.validators.MaxValueValidator(Decimal("100")),
+                            ],
+                            verbose_name="Times",
+                        ),
+                    ),
+                    (
+                        "points",
+                        models.DecimalField(
+                            decimal_places=2,
+                            default=Decimal("0"),
+                            help_text="A boost's points; with a minus they are taken, down to a balance of 0.",
+                            max_digits=14,
+                        ),
+                    ),
+                    (
+                        "stores",
+                        models.JSONField(blank=True, default=list, help_text="Store rows' ids; empty: everywhere."),
+                    ),
+                    ("brands", models.JSONField(blank=True, default=list)),
+                    ("categories", models.JSONField(blank=True, default=list)),
+                    ("skus", models.JSONField(blank=True, default=list, verbose_name="SKUs")),
+                    (
+                        "weekdays",
+                        models.JSONField(blank=True, default=list, help_text="0 is Monday; empty: every day."),
+                    ),
+                    (
+                        "from_hour",
+                        models.TimeField(
+                            blank=True, help_text="In the store's time zone.", null=True, verbose_name="From"
+                        ),
+                    ),
+                    ("to_hour", models.TimeField(blank=True, null=True, verbose_name="Until")),
+                    ("starts_on", models.DateField(blank=True, null=True, verbose_name="First day")),
+                    ("ends_on", models.DateField(blank=True, null=True, verbose_name="Last day")),
+                    (
+                        "with_sale",
+                        models.BooleanField(
+                            default=False,
+                            help_text="A boost: with the first purchase that fits. Off: as soon as somebody is in the audience.",
+                            verbose_name="Given with a purchase",
+                        ),
+                    ),
+                    ("active", models.BooleanField(default=True)),
+                    ("archived_at", models.DateTimeField(editable=False, null=True)),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "audience",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            blank=True,
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="modifiers",
+                            to="loyalty.audience",
+                        ),
+                    ),
+                ],
+                options={
+                    "ordering": ["name"],
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "id"), name="modifier_account_id"),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                models.Q(("kind", "boost"), models.Q(("points", 0), _negated=True)),
+                                models.Q(models.Q(("kind", "boost"), _negated=True), ("points", 0)),
+                                _connector="OR",
+                            ),
+                            name="modifier_points",
+                        ),
+                        models.CheckConstraint(condition=models.Q(("factor__gt", 0)), name="modifier_factor"),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                ("starts_on", None),
+                                ("ends_on", None),
+                                ("ends_on__gte", models.F("starts_on")),
+                                _connector="OR",
+                            ),
+                            name="modifier_dates",
+                        ),
+                    ],
+                },
+            ),
+            migrations.CreateModel(
+                name="BoostState",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("posted", models.DecimalField(decimal_places=2, default=Decimal("0"), max_digits=14)),
+                    ("posts", models.PositiveIntegerField(default=0)),
+                    ("at", models.DateTimeField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            db_constraint=False,
+                            db_index=False,
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="boosts",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            help_text="The purchase it was given with.",
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="boosts",
+                            to="integrations.sale",
+                        ),
+                    ),
+                    (
+                        "modifier",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            db_index=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="given",
+                            to="loyalty.modifier",
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("modifier", "persona"), name="boost_once")]},
+            ),
+            migrations.CreateModel(
+                name="MonthClose",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("month", models.DateField(help_text="Its first day, in the account's time zone.")),
+                    ("starts_at", models.DateTimeField()),
+                    ("ends_at", models.DateTimeField()),
+                    ("last_entry", models.BigIntegerField(help_text="The last entry counted.")),
+                    ("closed_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "month"), name="month_close_once"),
+                        models.UniqueConstraint(fields=("account", "id"), name="monthclose_account_id"),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="MonthFigure",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "kind",
+                        models.CharField(help_text="opening, closing, members, or a kind of entry", max_length=10),
+                    ),
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    ("entries", models.PositiveIntegerField(default=0)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "close",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="figures",
+                            to="loyalty.monthclose",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="stores.store",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(
+                            fields=("close", "store", "kind"), name="month_figure_once", nulls_distinct=False
+                        )
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="NotTheSame",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "one",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="+",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "other",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="+",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("one", "other"), name="not_the_same_once"),
+                        models.CheckConstraint(
+                            condition=models.Q(("one__lt", models.F("other"))), name="not_the_same_order"
+                        ),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Pin",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("digest", models.CharField(max_length=64)),
+                    ("tries", models.PositiveSmallIntegerField(default=0)),
+                    (
+                        "channel",
+                        models.CharField(blank=True, choices=[("sms", "Texts"), ("email", "E-mail")], max_length=6),
+                    ),
+                    ("created_at", models.DateTimeField()),
+                    ("expires_at", models.DateTimeField()),
+                    ("used_at", models.DateTimeField(null=True)),
+                    ("closed_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="pins",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(
+                            condition=models.Q(("closed_at", None)), fields=("persona",), name="pin_one_live"
+                        ),
+                        models.CheckConstraint(condition=models.Q(("tries__lte", 5)), name="pin_tries"),
+                        models.CheckConstraint(
+                            condition=models.Q(("expires_at__gt", models.F("created_at"))), name="pin_expires"
+                        ),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="ProgrammeChange",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("values", models.JSONField(default=dict)),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("counting", "Counting"),
+                                ("counted", "To confirm"),
+                                ("applying", "Being applied"),
+                                ("applied", "Applied"),
+                                ("dismissed", "Dismissed"),
+                            ],
+                            default="counting",
+                            max_length=10,
+                        ),
+                    ),
+                    (
+                        "counted",
+                        models.JSONField(
+                            default=dict, help_text="Shoppers, points before and after, expiring at once, a sample."
+                        ),
+                    ),
+                    ("applied", models.JSONField(default=dict)),
+                    ("version", models.PositiveIntegerField(help_text="Of the programme it was counted against.")),
+                    ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                    ("confirmed_at", models.DateTimeField(null=True)),
+                    ("applied_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "confirmed_by",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(
+                            condition=models.Q(("state__in", ["counting", "counted", "applying"])),
+                            fields=("account",),
+                            name="programme_change_one_open",
+                        ),
+                        models.CheckConstraint(
+                            condition=models.Q(
+                                models.Q(("state__in", ["applying", "applied"]), _negated=True),
+                                ("confirmed_at__isnull", False),
+                                _connector="OR",
+                            ),
+                            name="programme_change_confirmed",
+                        ),
+                        models.UniqueConstraint(fields=("account", "id"), name="programmechange_account_id"),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Review",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "kind",
+                        models.CharField(
+                            choices=[
+                                ("waiting", "Applied without a sale"),
+                                ("no_discount", "Sale without the discount"),
+                                ("no_redemption", "Discount without a redemption"),
+                                ("refund", "Refund with points kept"),
+                                ("spent_refunded", "Refund of a sale with a redemption"),
+                                ("place", "Used in a store it is not for"),
+                            ],
+                            max_length=16,
+                        ),
+                    ),
+                    (
+                        "outcome",
+                        models.CharField(help_text="dismissed, given_back, settled, taken, attached", max_length=20),
+                    ),
+                    ("note", models.CharField(blank=True, max_length=300)),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "redemption",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="reviews",
+                            to="loyalty.redemption",
+                        ),
+                    ),
+                    (
+                        "sale",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="reviews",
+                            to="integrations.sale",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(
+                            fields=("kind", "redemption", "sale"), name="review_once", nulls_distinct=False
+                        ),
+                        models.CheckConstraint(
+                            condition=models.Q(("redemption__isnull", False), ("sale__isnull", False), _connector="OR"),
+                            name="review_about_something",
+                        ),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="Seal",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("number", models.PositiveIntegerField()),
+                    ("first_entry", models.BigIntegerField()),
+                    ("last_entry", models.BigIntegerField()),
+                    ("entries", models.PositiveIntegerField()),
+                    ("points", models.DecimalField(decimal_places=2, max_digits=14)),
+                    ("digest", models.CharField(max_length=64)),
+                    ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                ],
+                options={
+                    "constraints": [
+                        models.UniqueConstraint(fields=("account", "number"), name="seal_number_once"),
+                        models.UniqueConstraint(fields=("account", "first_entry"), name="seal_first_once"),
+                        models.CheckConstraint(
+                            condition=models.Q(("last_entry__gte", models.F("first_entry"))), name="seal_range"
+                        ),
+                    ]
+                },
+            ),
+            migrations.CreateModel(
+                name="SourceMove",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("why", models.CharField(help_text="split, phone_changed, guard, one_person, pos", max_length=20)),
+                    ("value", models.CharField(blank=True, max_length=254)),
+                    ("at", models.DateTimeField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "from_persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "source",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="moves",
+                            to="loyalty.source",
+                        ),
+                    ),
+                    (
+                        "to_persona",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="loyalty.persona",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={"abstract": False},
+            ),
+            migrations.CreateModel(
+                name="SourceStart",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("starts_on", models.DateField()),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "origin",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="integrations.origin",
+                        ),
+                    ),
+                ],
+                options={"constraints": [models.UniqueConstraint(fields=("origin",), name="source_start_once")]},
+            ),
+            migrations.CreateModel(
+                name="SuspectNumber",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    ("phone", models.CharField(max_length=20)),
+                    ("customers", models.PositiveIntegerField(default=0)),
+                    (
+                        "people",
+                        models.PositiveIntegerField(default=0, help_text="Different names and birth dates among them."),
+                    ),
+                    ("reason", models.CharField(default="many", help_text="many, store, digit", max_length=12)),
+                    (
+                        "decision",
+                        models.CharField(
+                            choices=[
+                                ("open", "To decide"),
+                                ("shared", "Shared by several people"),
+                                ("fake", "Not a real number"),
+                                ("one", "One person"),
+                            ],
+                            default="open",
+                            max_length=8,
+                        ),
+                    ),
+                    ("found_at", models.DateTimeField(default=django.utils.timezone.now)),
+                    ("decided_at", models.DateTimeField(null=True)),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.ForeignKey(
+                            editable=False,
+                            null=True,
+                            on_delete=django.db.models.deletion.SET_NULL,
+                            related_name="+",
+                            to=settings.AUTH_USER_MODEL,
+                        ),
+                    ),
+                ],
+                options={
+                    "indexes": [
+                        models.Index(
+                            condition=models.Q(("decision", "open")),
+                            fields=["account", "-customers"],
+                            name="suspect_open",
+                        )
+                    ],
+                    "constraints": [models.UniqueConstraint(fields=("account", "phone"), name="suspect_number_once")],
+                },
+            ),
+            migrations.AlterModelOptions(
+                name="discount",
+                options={"ordering": ["rank", "points", "number"]},
+            ),
+            migrations.RemoveConstraint(
+                model_name="programme",
+                name="programme_rate",
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="code_kind",
+                field=models.CharField(
+                    choices=[
+                        ("none", "No code"),
+                        ("static", "One code for everybody"),
+                        ("unique", "A code of its own for each use"),
+                    ],
+                    default="none",
+                    max_length=8,
+                    verbose_name="Coupon code",
+                ),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="cooldown_h",
+                field=models.PositiveIntegerField(default=0, verbose_name="Cooldown between redemptions, in hours"),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="hide_redeem",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="Shoppers cannot redeem it themselves; staff and tills can.",
+                    verbose_name="Hide the Redeem button",
+                ),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="limited_audiences",
+                field=models.BooleanField(default=False, editable=False),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="limited_stores",
+                field=models.BooleanField(default=False, editable=False),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="min_spend_cents",
+                field=models.PositiveIntegerField(default=0, verbose_name="Minimum spend, in cents"),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="rank",
+                field=models.PositiveSmallIntegerField(default=100, verbose_name="Order in the wallet"),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="reward",
+                field=models.CharField(
+                    choices=[("normal", "Normal"), ("tier", "Tier reward")],
+                    default="normal",
+                    help_text="A tier reward needs its points and does not spend them.",
+                    max_length=8,
+                    verbose_name="Type",
+                ),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="stackable",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="Where the POS takes more than one for an order.",
+                    verbose_name="Can be combined with another discount",
+                ),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="static_code",
+                field=models.CharField(blank=True, max_length=60, verbose_name="The code"),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="tags",
+                field=models.CharField(blank=True, help_text="Only staff see them; commas between.", max_length=200),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="updated_at",
+                field=models.DateTimeField(auto_now=True),
+            ),
+            migrations.AddField(
+                model_name="discount",
+                name="valid_for_h",
+                field=models.PositiveIntegerField(
+                    blank=True,
+                    help_text="Counted from when the shopper received it: joined the audience, else became a member.",
+                    null=True,
+                    verbose_name="Relative expiration, in hours",
+                ),
+            ),
+            migrations.AddField(
+                model_name="enrolment",
+                name="store",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    null=True,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="+",
+                    to="stores.store",
+                ),
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="archived_at",
+                field=models.DateTimeField(editable=False, null=True),
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="customer_type",
+                field=models.CharField(
+                    blank=True,
+                    choices=[("recreational", "Recreational"), ("medical", "Medical")],
+                    db_default="",
+                    max_length=12,
+                ),
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="erased_at",
+                field=models.DateTimeField(editable=False, null=True),
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="favourite_store",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    blank=True,
+                    db_constraint=False,
+                    help_text="Chosen by hand.",
+                    null=True,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="+",
+                    to="stores.store",
+                ),
+            ),
+            migrations.AddField(
+                model_name="shortfall",
+                name="user",
+                field=models.ForeignKey(
+                    editable=False,
+                    null=True,
+                    on_delete=django.db.models.deletion.SET_NULL,
+                    related_name="+",
+                    to=settings.AUTH_USER_MODEL,
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="earning_types",
+                field=models.CharField(
+                    choices=[
+                        ("all", "Everybody"),
+                        ("recreational", "Recreational shoppers only"),
+                        ("medical", "Medical shoppers only"),
+                    ],
+                    default="all",
+                    help_text="A shopper of unknown type counts as recreational.",
+                    max_length=12,
+                    verbose_name="Who earns",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="engine",
+                field=models.CharField(
+                    choices=[
+                        ("fifo", "FIFO: each earning expires on its own day"),
+                        ("legacy", "Legacy: after a time without a purchase"),
+                    ],
+                    default="fifo",
+                    max_length=8,
+                    verbose_name="Expiry",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="exclude_tax_from",
+                field=models.DateField(
+                    blank=True,
+                    help_text="Sales before it still earn on the tax. Empty: all sales are counted before tax.",
+                    null=True,
+                    verbose_name="... from this day",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="expire_all",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="Legacy engine: gifted, adjusted and imported points expire too, not only earned ones.",
+                    verbose_name="Expire All",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="expire_start",
+                field=models.DateField(
+                    blank=True,
+                    help_text="Legacy engine: the clock starts here, and points earned before are safe. Empty: from the beginning.",
+                    null=True,
+                    verbose_name="Points expiration start date",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="hide_points",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="Tills and wallets are told 0 points; earning and redeeming go on.",
+                    verbose_name="Hide points in wallets",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="manager_points_a_day",
+                field=models.DecimalField(
+                    blank=True,
+                    decimal_places=2,
+                    help_text="Empty: no limit.",
+                    max_digits=14,
+                    null=True,
+                    validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    verbose_name="Points a manager may add in a day",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="master_pin",
+                field=models.CharField(blank=True, editable=False, max_length=64),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="max_visits_per_day",
+                field=models.PositiveSmallIntegerField(
+                    blank=True,
+                    help_text="How many orders of a day earn the points per order. Empty: all of them.",
+                    null=True,
+                    validators=[
+                        django.core.validators.MinValueValidator(1),
+                        django.core.validators.MaxValueValidator(100),
+                    ],
+                    verbose_name="Max visits per day",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="merge_by_name",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="Two records of the same full name and birth date are one person.",
+                    verbose_name="Merge by name and birth date",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="opt_in_needed",
+                field=models.CharField(
+                    choices=[
+                        ("none", "Nothing"),
+                        ("sms", "Opted in to texts"),
+                        ("email", "Opted in to e-mail"),
+                        ("any", "Opted in to texts or e-mail"),
+                    ],
+                    default="none",
+                    help_text="Looked at on the moment of the sale: opting out later takes nothing back.",
+                    max_length=6,
+                    verbose_name="Needed to earn",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="pin_to_redeem",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="The shopper gets a code and tells it; without it, or the master PIN, nothing is redeemed by hand.",
+                    verbose_name="Ask for a PIN before staff redeem",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="points_per_order",
+                field=models.DecimalField(
+                    decimal_places=2,
+                    default=Decimal("0"),
+                    help_text="A fixed number for each paid visit, beside those for the money.",
+                    max_digits=14,
+                    validators=[
+                        django.core.validators.MinValueValidator(Decimal("0")),
+                        django.core.validators.MaxValueValidator(Decimal("100000")),
+                    ],
+                    verbose_name="Points earned per order",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="release_after_h",
+                field=models.PositiveSmallIntegerField(
+                    default=24,
+                    help_text="Only when the POS's sales of that time have been read and none of them carries it.",
+                    validators=[
+                        django.core.validators.MinValueValidator(1),
+                        django.core.validators.MaxValueValidator(720),
+                    ],
+                    verbose_name="Hours until an unused redemption is released",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="show_pin",
+                field=models.BooleanField(
+                    default=False,
+                    help_text="The code stands on the shopper's page too: for shops without text messages.",
+                    verbose_name="Show pin code in wallets",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="spent_on_refund",
+                field=models.CharField(
+                    choices=[("keep", "Stay spent, and are listed"), ("reverse", "Come back on a full refund")],
+                    default="keep",
+                    max_length=8,
+                    verbose_name="Points spent on a refunded sale",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="staff_may_adjust",
+                field=models.BooleanField(default=False, verbose_name="Budtenders can modify points"),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="staff_may_redeem",
+                field=models.BooleanField(
+                    default=True, verbose_name="Budtenders can open wallets and redeem discounts"
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="staff_points_a_day",
+                field=models.DecimalField(
+                    blank=True,
+                    decimal_places=2,
+                    help_text="Empty: no limit.",
+                    max_digits=14,
+                    null=True,
+                    validators=[django.core.validators.MinValueValidator(Decimal("0"))],
+                    verbose_name="Points a budtender may add in a day",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="staff_redemptions_a_day",
+                field=models.PositiveIntegerField(
+                    blank=True,
+                    help_text="Empty: no limit.",
+                    null=True,
+                    verbose_name="Redemptions a budtender may make by hand in a day",
+                ),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="staff_sees_queue",
+                field=models.BooleanField(default=False, verbose_name="Budtender can see waiting room queue"),
+            ),
+            migrations.AddField(
+                model_name="programme",
+                name="version",
+                field=models.PositiveIntegerField(default=1, editable=False),
+            ),
+            migrations.AddField(
+                model_name="redemption",
+                name="after_tax",
+                field=models.BooleanField(
+                    help_text="Whether the till took it off after tax; null: not known.", null=True
+                ),
+            ),
+            migrations.AddField(
+                model_name="redemption",
+                name="matched_by",
+                field=models.CharField(
+                    blank=True, db_default="", help_text="transaction, name, amount, staff", max_length=20
+                ),
+            ),
+            migrations.AddField(
+                model_name="redemption",
+                name="why_ended",
+                field=models.CharField(
+                    blank=True,
+                    db_default="",
+                    help_text="no_sale, without_discount, voided, refund, till, staff",
+                    max_length=20,
+                ),
+            ),
+            migrations.AddField(
+                model_name="shortfall",
+                name="collected",
+                field=models.DecimalField(
+                    db_default=Decimal("0"), decimal_places=2, default=Decimal("0"), max_digits=14
+                ),
+            ),
+            migrations.AddField(
+                model_name="shortfall",
+                name="netted",
+                field=models.DecimalField(
+                    db_default=Decimal("0"), decimal_places=2, default=Decimal("0"), max_digits=14
+                ),
+            ),
+            migrations.AddField(
+                model_name="shortfall",
+                name="note",
+                field=models.CharField(blank=True, db_default="", max_length=300),
+            ),
+            migrations.AddField(
+                model_name="source",
+                name="matched_value",
+                field=models.CharField(
+                    blank=True, db_default="", help_text="By which number or address.", max_length=254
+                ),
+            ),
+            migrations.AlterField(
+                model_name="enrolment",
+                name="ground",
+                field=models.CharField(
+                    choices=[
+                        ("api", "API"),
+                        ("till", "Till"),
+                        ("staff", "Staff"),
+                        ("import", "Import"),
+                        ("form", "Sign-up form"),
+                        ("queue", "Opt-in queue"),
+                        ("bought", "Bought after the day on the card"),
+                        ("text", "Opt-in text"),
+                    ],
+                    max_length=12,
+                ),
+            ),
+            migrations.AlterField(
+                model_name="identifier",
+                name="kind",
+                field=models.CharField(
+                    choices=[
+                        ("phone", "Phone"),
+                        ("email", "E-mail"),
+                        ("name_birth", "Name and birth date"),
+                        ("government_id", "Government id"),
+                        ("medical_id", "Medical id"),
+                    ],
+                    max_length=14,
+                ),
+            ),
+            migrations.AlterField(
+                model_name="programme",
+                name="expire_days",
+                field=models.PositiveIntegerField(
+                    blank=True,
+                    help_text="Oldest points are used first. Empty: points do not expire.",
+                    null=True,
+                    validators=[
+                        django.core.validators.MinValueValidator(1),
+                        django.core.validators.MaxValueValidator(3650),
+                    ],
+                    verbose_name="Days until points expire",
+                ),
+            ),
+            migrations.AlterField(
+                model_name="redemption",
+                name="n",
+                field=models.PositiveIntegerField(
+                    help_text="Counts this discount's uses by the persona and those merged into it."
+                ),
+            ),
+            migrations.AlterField(
+                model_name="shortfall",
+                name="state",
+                field=models.CharField(
+                    choices=[
+                        ("open", "Open"),
+                        ("waived", "Waived"),
+                        ("collected", "Collected"),
+                        ("netted", "Made good by the sale"),
+                    ],
+                    default="open",
+                    max_length=10,
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="identifier",
+                index=models.Index(fields=["account", "kind", "value"], name="identifier_value"),
+            ),
+            migrations.AddIndex(
+                model_name="persona",
+                index=models.Index(
+                    condition=models.Q(("merged_into", None)), fields=["account", "-last_seen_at"], name="persona_seen"
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="redemption",
+                index=models.Index(
+                    condition=models.Q(("state", "applied")), fields=["applied_at"], name="redemption_waiting"
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="shortfall",
+                index=models.Index(
+                    condition=models.Q(("state", "open")), fields=["account", "-id"], name="shortfall_open"
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="shortfall",
+                index=models.Index(condition=models.Q(("sale__isnull", False)), fields=["sale"], name="shortfall_sale"),
+            ),
+            migrations.AddIndex(
+                model_name="source",
+                index=models.Index(
+                    condition=models.Q(("matched_value", ""), _negated=True),
+                    fields=["account", "matched_value"],
+                    name="source_value",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="discount",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(
+                        models.Q(("code_kind", "static"), models.Q(("static_code", ""), _negated=True)),
+                        models.Q(models.Q(("code_kind", "static"), _negated=True), ("static_code", "")),
+                        _connector="OR",
+                    ),
+                    name="discount_code",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="discount",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("reusable", True), ("cooldown_h", 0), _connector="OR"), name="discount_cooldown"
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="discount",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(
+                        models.Q(("reward", "tier"), _negated=True), ("reusable", True), _connector="OR"
+                    ),
+                    name="discount_tier",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="persona",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("merged_into", models.F("id")), _negated=True), name="persona_not_into_itself"
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="programme",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("points_per_100__gte", 0), ("points_per_order__gte", 0)), name="programme_rate"
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="programme",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("max_visits_per_day", None), ("max_visits_per_day__gte", 1), _connector="OR"),
+                    name="programme_visits",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="programme",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("expire_days", None), ("expire_days__gte", 1), _connector="OR"),
+                    name="programme_days",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="shortfall",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(
+                        ("netted__gte", 0),
+                        ("collected__gte", 0),
+                        (
+                            "points__gte",
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("netted"), "+", models.F("collected")
+                            ),
+                        ),
+                    ),
+                    name="shortfall_parts",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="shortfall",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(
+                        models.Q(("closed_at", None), ("state", "open")),
+                        models.Q(models.Q(("state", "open"), _negated=True), ("closed_at__isnull", False)),
+                        _connector="OR",
+                    ),
+                    name="shortfall_closed",
+                ),
+            ),
+            migrations.AddConstraint(
+                model_name="source",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="source_account_id"),
+            ),
+            migrations.AddField(
+                model_name="entry",
+                name="merge",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    db_index=False,
+                    null=True,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="entries",
+                    to="loyalty.merge",
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="entry",
+                index=models.Index(condition=models.Q(("merge__isnull", False)), fields=["merge"], name="entry_merge"),
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="name_key",
+                field=models.GeneratedField(
+                    db_persist=True,
+                    expression=models.Func(
+                        django.db.models.functions.text.Lower(
+                            django.db.models.functions.text.Concat(
+                                models.F("first_name"), models.Value(" "), models.F("last_name")
+                            )
+                        ),
+                        models.Value("àáâãäåèéêëìíîïòóôõöùúûüçñýÿšžőűłø"),
+                        models.Value("aaaaaaeeeeiiiiooooouuuucnyyszoulo"),
+                        function="translate",
+                        output_field=models.CharField(max_length=410),
+                    ),
                     output_field=models.CharField(max_length=410),
                 ),
-                output_field=models.CharField(max_length=410),
             ),
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="surname_key",
-            field=models.GeneratedField(
-                db_persist=True,
-                expression=models.Func(
-                    django.db.models.functions.text.Lower(
-                        django.db.models.functions.text.Concat(
-                            models.F("last_name"), models.Value(" "), models.F("first_name")
-                        )
+            migrations.AddField(
+                model_name="persona",
+                name="surname_key",
+                field=models.GeneratedField(
+                    db_persist=True,
+                    expression=models.Func(
+                        django.db.models.functions.text.Lower(
+                            django.db.models.functions.text.Concat(
+                                models.F("last_name"), models.Value(" "), models.F("first_name")
+                            )
+                        ),
+                        models.Value("àáâãäåèéêëìíîïòóôõöùúûüçñýÿšžőűłø"),
+                        models.Value("aaaaaaeeeeiiiiooooouuuucnyyszoulo"),
+                        function="translate",
+                        output_field=models.CharField(max_length=410),
                     ),
-                    models.Value("àáâãäåèéêëìíîïòóôõöùúûüçñýÿšžőűłø"),
-                    models.Value("aaaaaaeeeeiiiiooooouuuucnyyszoulo"),
-                    function="translate",
                     output_field=models.CharField(max_length=410),
                 ),
-                output_field=models.CharField(max_length=410),
             ),
         ),
     ]

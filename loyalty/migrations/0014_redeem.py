@@ -3,6 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from aiqsync.accounts.migrating import Together
 from aiqsync.accounts.tenancy import TenantKey, TenantReferences
 from loyalty.sql import LEDGER, reload
 
@@ -27,42 +28,44 @@ class Migration(migrations.Migration):
             ),
         ),
         TenantReferences("loyalty_redemption", {"asked_as_id": "loyalty_persona"}),
-        migrations.AlterField(
-            model_name="redemption",
-            name="account",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                editable=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="accounts.account",
+        Together(
+            migrations.AlterField(
+                model_name="redemption",
+                name="account",
+                field=models.ForeignKey(
+                    db_constraint=False,
+                    db_index=False,
+                    editable=False,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="+",
+                    to="accounts.account",
+                ),
             ),
-        ),
-        migrations.AlterField(
-            model_name="redemption",
-            name="persona",
-            field=TenantKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="redemptions",
-                to="loyalty.persona",
+            migrations.AlterField(
+                model_name="redemption",
+                name="persona",
+                field=TenantKey(
+                    db_index=False,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="redemptions",
+                    to="loyalty.persona",
+                ),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(
-                condition=models.Q(("asked_as__isnull", False)),
-                fields=["asked_as", "discount", "n"],
-                name="redemption_asked_as",
+            migrations.AddIndex(
+                model_name="redemption",
+                index=models.Index(
+                    condition=models.Q(("asked_as__isnull", False)),
+                    fields=["asked_as", "discount", "n"],
+                    name="redemption_asked_as",
+                ),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(
-                condition=models.Q(("state__in", ["released", "reverted"])),
-                fields=["persona", "transaction"],
-                name="redemption_given_back",
+            migrations.AddIndex(
+                model_name="redemption",
+                index=models.Index(
+                    condition=models.Q(("state__in", ["released", "reverted"])),
+                    fields=["persona", "transaction"],
+                    name="redemption_given_back",
+                ),
             ),
         ),
         migrations.RunSQL(OLD, migrations.RunSQL.noop),

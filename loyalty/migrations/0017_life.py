@@ -3,6 +3,7 @@
 from django.db import migrations, models
 from django.db.models import F, Q
 
+from aiqsync.accounts.migrating import Together
 from loyalty.sql import LEDGER, load, reload
 
 TRIGGER = """
@@ -19,44 +20,46 @@ class Migration(migrations.Migration):
     dependencies = [("loyalty", "0016_discounts")]
 
     operations = [
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.UniqueConstraint(
-                condition=Q(("sale__isnull", False), ("state", "settled")),
-                fields=("sale", "discount"),
-                name="redemption_sale_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.CheckConstraint(
-                condition=Q(("ended_at", None), ("state__in", ["applied", "settled"]), ("why_ended", ""))
-                | Q(
-                    ("ended_at__isnull", False),
-                    ("reverted_points", F("points")),
-                    ("state__in", ["released", "reverted"]),
+        Together(
+            migrations.AddConstraint(
+                model_name="redemption",
+                constraint=models.UniqueConstraint(
+                    condition=Q(("sale__isnull", False), ("state", "settled")),
+                    fields=("sale", "discount"),
+                    name="redemption_sale_once",
                 ),
-                name="redemption_ended",
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.CheckConstraint(
-                condition=~Q(state="applied") | Q(("sale", None), ("settled_at", None)), name="redemption_applied"
+            migrations.AddConstraint(
+                model_name="redemption",
+                constraint=models.CheckConstraint(
+                    condition=Q(("ended_at", None), ("state__in", ["applied", "settled"]), ("why_ended", ""))
+                    | Q(
+                        ("ended_at__isnull", False),
+                        ("reverted_points", F("points")),
+                        ("state__in", ["released", "reverted"]),
+                    ),
+                    name="redemption_ended",
+                ),
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="redemption",
-            constraint=models.CheckConstraint(
-                condition=~Q(state="settled") | Q(settled_at__isnull=False), name="redemption_settled"
+            migrations.AddConstraint(
+                model_name="redemption",
+                constraint=models.CheckConstraint(
+                    condition=~Q(state="applied") | Q(("sale", None), ("settled_at", None)), name="redemption_applied"
+                ),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="redemption",
-            index=models.Index(
-                condition=Q(("matched_by", "transaction")),
-                fields=["account", "-applied_at"],
-                name="redemption_by_number",
+            migrations.AddConstraint(
+                model_name="redemption",
+                constraint=models.CheckConstraint(
+                    condition=~Q(state="settled") | Q(settled_at__isnull=False), name="redemption_settled"
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="redemption",
+                index=models.Index(
+                    condition=Q(("matched_by", "transaction")),
+                    fields=["account", "-applied_at"],
+                    name="redemption_by_number",
+                ),
             ),
         ),
         load("redemption_life"),

@@ -5,6 +5,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import aiqsync.accounts.tenancy
+from aiqsync.accounts.migrating import Together
 from aiqsync.accounts.tenancy import TenantReferences
 
 FILL = """
@@ -29,118 +30,128 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Rehearsal",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("address", models.CharField(help_text="Where tills reach us: scheme, host, port.", max_length=200)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("waiting", "Waiting"),
-                            ("running", "Running"),
-                            ("passed", "Everything worked"),
-                            ("failed", "Failed"),
-                        ],
-                        default="waiting",
-                        max_length=8,
+        Together(
+            migrations.CreateModel(
+                name="Rehearsal",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                     ),
+                    (
+                        "address",
+                        models.CharField(help_text="Where tills reach us: scheme, host, port.", max_length=200),
+                    ),
+                    (
+                        "state",
+                        models.CharField(
+                            choices=[
+                                ("waiting", "Waiting"),
+                                ("running", "Running"),
+                                ("passed", "Everything worked"),
+                                ("failed", "Failed"),
+                            ],
+                            default="waiting",
+                            max_length=8,
+                        ),
+                    ),
+                    ("steps", models.JSONField(default=list)),
+                    ("at", models.DateTimeField()),
+                    ("started_at", models.DateTimeField(null=True)),
+                    ("ended_at", models.DateTimeField(null=True)),
+                    ("archived_at", models.DateTimeField(null=True)),
+                ],
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="is_test",
+                field=models.BooleanField(
+                    db_default=False,
+                    default=False,
+                    editable=False,
+                    help_text="Made by a rehearsal: outside every figure, list and text, for ever.",
                 ),
-                ("steps", models.JSONField(default=list)),
-                ("at", models.DateTimeField()),
-                ("started_at", models.DateTimeField(null=True)),
-                ("ended_at", models.DateTimeField(null=True)),
-                ("archived_at", models.DateTimeField(null=True)),
-            ],
-        ),
-        migrations.AddField(
-            model_name="persona",
-            name="is_test",
-            field=models.BooleanField(
-                db_default=False,
-                default=False,
-                editable=False,
-                help_text="Made by a rehearsal: outside every figure, list and text, for ever.",
+            ),
+            migrations.AddField(
+                model_name="persona",
+                name="usual_store",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    editable=False,
+                    help_text="By the sales: the favourite as long as nobody chose one (favourites.py).",
+                    null=True,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="+",
+                    to="stores.store",
+                ),
+            ),
+            migrations.AddIndex(
+                model_name="persona",
+                index=models.Index(condition=models.Q(("is_test", True)), fields=["account"], name="persona_test"),
+            ),
+            migrations.AddConstraint(
+                model_name="persona",
+                constraint=models.CheckConstraint(
+                    condition=models.Q(("is_test", False), ("merged_into", None), _connector="OR"),
+                    name="persona_test_alone",
+                ),
             ),
         ),
-        migrations.AddField(
-            model_name="persona",
-            name="usual_store",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                editable=False,
-                help_text="By the sales: the favourite as long as nobody chose one (favourites.py).",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="stores.store",
+        Together(
+            migrations.AddField(
+                model_name="rehearsal",
+                name="account",
+                field=models.ForeignKey(
+                    editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
+                ),
             ),
-        ),
-        migrations.AddIndex(
-            model_name="persona",
-            index=models.Index(condition=models.Q(("is_test", True)), fields=["account"], name="persona_test"),
-        ),
-        migrations.AddConstraint(
-            model_name="persona",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("is_test", False), ("merged_into", None), _connector="OR"),
-                name="persona_test_alone",
+            migrations.AddField(
+                model_name="rehearsal",
+                name="connection",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="+",
+                    to="integrations.connection",
+                ),
             ),
-        ),
-        migrations.AddField(
-            model_name="rehearsal",
-            name="account",
-            field=models.ForeignKey(
-                editable=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.account"
+            migrations.AddField(
+                model_name="rehearsal",
+                name="key",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    null=True,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="rehearsals",
+                    to="accounts.apikey",
+                ),
             ),
-        ),
-        migrations.AddField(
-            model_name="rehearsal",
-            name="connection",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="integrations.connection",
+            migrations.AddField(
+                model_name="rehearsal",
+                name="persona",
+                field=aiqsync.accounts.tenancy.TenantKey(
+                    db_constraint=False,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    related_name="rehearsals",
+                    to="loyalty.persona",
+                ),
             ),
-        ),
-        migrations.AddField(
-            model_name="rehearsal",
-            name="key",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="rehearsals",
-                to="accounts.apikey",
+            migrations.AddField(
+                model_name="rehearsal",
+                name="user",
+                field=models.ForeignKey(
+                    editable=False,
+                    null=True,
+                    on_delete=django.db.models.deletion.SET_NULL,
+                    related_name="+",
+                    to=settings.AUTH_USER_MODEL,
+                ),
             ),
-        ),
-        migrations.AddField(
-            model_name="rehearsal",
-            name="persona",
-            field=aiqsync.accounts.tenancy.TenantKey(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="rehearsals",
-                to="loyalty.persona",
-            ),
-        ),
-        migrations.AddField(
-            model_name="rehearsal",
-            name="user",
-            field=models.ForeignKey(
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rehearsal",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("archived_at", None)), fields=("account",), name="rehearsal_one_open"
+            migrations.AddConstraint(
+                model_name="rehearsal",
+                constraint=models.UniqueConstraint(
+                    condition=models.Q(("archived_at", None)), fields=("account",), name="rehearsal_one_open"
+                ),
             ),
         ),
         TenantReferences(

@@ -7,6 +7,7 @@ from django.db import migrations, models
 
 import aiqsync.accounts.models
 import aiqsync.accounts.tenancy
+from aiqsync.accounts.migrating import Together
 
 
 class Migration(migrations.Migration):
@@ -18,223 +19,227 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.CreateModel(
-            name="Store",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
+        Together(
+            migrations.CreateModel(
+                name="Store",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
                     ),
-                ),
-                (
-                    "number",
-                    models.PositiveIntegerField(
-                        editable=False,
-                        validators=[django.core.validators.MinValueValidator(1)],
-                        verbose_name="store id",
+                    (
+                        "number",
+                        models.PositiveIntegerField(
+                            editable=False,
+                            validators=[django.core.validators.MinValueValidator(1)],
+                            verbose_name="store id",
+                        ),
                     ),
-                ),
-                ("name", models.CharField(max_length=200)),
-                (
-                    "nickname",
-                    models.CharField(
-                        blank=True,
-                        help_text="Short name used in messages.",
-                        max_length=100,
+                    ("name", models.CharField(max_length=200)),
+                    (
+                        "nickname",
+                        models.CharField(
+                            blank=True,
+                            help_text="Short name used in messages.",
+                            max_length=100,
+                        ),
                     ),
-                ),
-                ("phone", models.CharField(blank=True, max_length=40)),
-                (
-                    "email",
-                    models.EmailField(blank=True, max_length=254, verbose_name="e-mail"),
-                ),
-                ("street", models.CharField(blank=True, max_length=200)),
-                ("city", models.CharField(blank=True, max_length=100)),
-                (
-                    "state",
-                    models.CharField(blank=True, max_length=10, verbose_name="state or province"),
-                ),
-                (
-                    "postal_code",
-                    models.CharField(blank=True, max_length=20, verbose_name="postal code"),
-                ),
-                ("country", models.CharField(blank=True, max_length=2)),
-                (
-                    "timezone",
-                    models.CharField(
-                        blank=True,
-                        choices=aiqsync.accounts.models.zones,
-                        help_text="Empty: the company's. Quiet hours and opening hours use it.",
-                        max_length=64,
+                    ("phone", models.CharField(blank=True, max_length=40)),
+                    (
+                        "email",
+                        models.EmailField(blank=True, max_length=254, verbose_name="e-mail"),
                     ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
+                    ("street", models.CharField(blank=True, max_length=200)),
+                    ("city", models.CharField(blank=True, max_length=100)),
+                    (
+                        "state",
+                        models.CharField(blank=True, max_length=10, verbose_name="state or province"),
                     ),
-                ),
-            ],
-            options={
-                "ordering": ["name"],
-            },
+                    (
+                        "postal_code",
+                        models.CharField(blank=True, max_length=20, verbose_name="postal code"),
+                    ),
+                    ("country", models.CharField(blank=True, max_length=2)),
+                    (
+                        "timezone",
+                        models.CharField(
+                            blank=True,
+                            choices=aiqsync.accounts.models.zones,
+                            help_text="Empty: the company's. Quiet hours and opening hours use it.",
+                            max_length=64,
+                        ),
+                    ),
+                    (
+                        "created_at",
+                        models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                ],
+                options={
+                    "ordering": ["name"],
+                },
+            ),
+            migrations.CreateModel(
+                name="StoreKey",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "key",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="store_keys",
+                            to="accounts.apikey",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="keys",
+                            to="stores.store",
+                        ),
+                    ),
+                ],
+            ),
+            migrations.CreateModel(
+                name="StoreMapping",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    (
+                        "mapped_at",
+                        models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "location",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="mappings",
+                            to="integrations.location",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="mappings",
+                            to="stores.store",
+                        ),
+                    ),
+                ],
+            ),
+            migrations.CreateModel(
+                name="StoreStaff",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(
+                            auto_created=True,
+                            primary_key=True,
+                            serialize=False,
+                            verbose_name="ID",
+                        ),
+                    ),
+                    (
+                        "account",
+                        models.ForeignKey(
+                            editable=False,
+                            on_delete=django.db.models.deletion.PROTECT,
+                            related_name="+",
+                            to="accounts.account",
+                        ),
+                    ),
+                    (
+                        "membership",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="stores",
+                            to="accounts.membership",
+                        ),
+                    ),
+                    (
+                        "store",
+                        aiqsync.accounts.tenancy.TenantKey(
+                            db_constraint=False,
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="staff",
+                            to="stores.store",
+                        ),
+                    ),
+                ],
+            ),
         ),
-        migrations.CreateModel(
-            name="StoreKey",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "key",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="store_keys",
-                        to="accounts.apikey",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="keys",
-                        to="stores.store",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="StoreMapping",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "mapped_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "location",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="mappings",
-                        to="integrations.location",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="mappings",
-                        to="stores.store",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
-            name="StoreStaff",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True,
-                        primary_key=True,
-                        serialize=False,
-                        verbose_name="ID",
-                    ),
-                ),
-                (
-                    "account",
-                    models.ForeignKey(
-                        editable=False,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="accounts.account",
-                    ),
-                ),
-                (
-                    "membership",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="stores",
-                        to="accounts.membership",
-                    ),
-                ),
-                (
-                    "store",
-                    aiqsync.accounts.tenancy.TenantKey(
-                        db_constraint=False,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="staff",
-                        to="stores.store",
-                    ),
-                ),
-            ],
-        ),
-        migrations.AddConstraint(
-            model_name="store",
-            constraint=models.UniqueConstraint(fields=("account", "number"), name="store_number_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="store",
-            constraint=models.UniqueConstraint(fields=("account", "id"), name="store_account_id"),
-        ),
-        migrations.AddConstraint(
-            model_name="storekey",
-            constraint=models.UniqueConstraint(fields=("key",), name="store_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="storemapping",
-            constraint=models.UniqueConstraint(fields=("location",), name="location_mapped_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="storestaff",
-            constraint=models.UniqueConstraint(fields=("membership", "store"), name="store_staff_once"),
+        Together(
+            migrations.AddConstraint(
+                model_name="store",
+                constraint=models.UniqueConstraint(fields=("account", "number"), name="store_number_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="store",
+                constraint=models.UniqueConstraint(fields=("account", "id"), name="store_account_id"),
+            ),
+            migrations.AddConstraint(
+                model_name="storekey",
+                constraint=models.UniqueConstraint(fields=("key",), name="store_key_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="storemapping",
+                constraint=models.UniqueConstraint(fields=("location",), name="location_mapped_once"),
+            ),
+            migrations.AddConstraint(
+                model_name="storestaff",
+                constraint=models.UniqueConstraint(fields=("membership", "store"), name="store_staff_once"),
+            ),
         ),
     ]
