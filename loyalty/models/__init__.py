@@ -88,6 +88,16 @@ from .rewards import (
     ReviewKind,
     Reward,
 )
+from .webhooks import (
+    DeliveryState,
+    EndpointState,
+    RedemptionChange,
+    WebhookAttempt,
+    WebhookCursor,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
 
 __all__ = [
     "Attachment",
@@ -167,5 +177,13 @@ __all__ = [
     "UnmatchedCall",
     "WaitingBalance",
     "Wallet",
+    "DeliveryState",
+    "EndpointState",
+    "RedemptionChange",
+    "WebhookAttempt",
+    "WebhookCursor",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "points_field",
 ]
