@@ -16,7 +16,7 @@ from loyalty import audits
 from tests.accounts.world import make_world
 from tests.factories import make_account
 
-from .constraint_cases import CONSTRAINTS, TRIGGERS, Case, Copy
+from .constraint_cases import CONSTRAINTS, TRIGGERS, WRITERS, Case, Copy
 
 pytestmark = pytest.mark.django_db
 TABLES = sorted(

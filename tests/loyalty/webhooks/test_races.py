@@ -2,14 +2,17 @@
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
 
 from aiqsync.management.commands import dispatch
-from loyalty.webhooks import calling, sending
+from loyalty.models import Entry, WebhookCursor
+from loyalty.webhooks import calling, endpoints, sending
 
-from ..race import Acting, Cut
+from ..people_at_till import Shop
+from ..race import Acting, Cut, at_once
 from .desk import Desk
 from .receiver import receiving
 
@@ -56,6 +59,103 @@ def test_an_answer_is_counted_beside_another():
     assert count(None) == 2
     cut = Cut("loyalty_webhookendpoint")
     assert count(cut) == 1 and cut.times
+
+
+def test_a_secret_is_changed_in_two_tabs():
+    """The second keeps the first one's new secret beside its own; without the row held it keeps the old one."""
+
+    def change(cut):
+        desk = Desk(HERE)
+        first = []
+        with transaction.atomic():
+            first.append(desk.act(endpoints.rotate, now=desk.now))
+            acting = Acting(lambda: desk.act(endpoints.rotate, now=desk.now), cut=cut).settle()
+        second = acting.answer()
+        return desk.row().secrets == {"now": second, "before": first[0]}
+
+    assert change(None)
+    cut = Cut("loyalty_webhookendpoint")
+    assert not change(cut) and cut.times
+
+
+class Unheld:
+    """For a reader's statements: it holds nobody off."""
+
+    times = 0
+
+    def __call__(self, execute, statement, params, many, context):
+        if "advisory" in statement:
+            self.times += 1
+            return execute("SELECT true", None, False, context)
+        return execute(statement, params, many, context)
+
+
+def test_a_webhook_is_made_while_the_last_one_is_put_away():
+    """Told from the moment it is made; without the lock a reader takes the cursors away below it."""
+
+    def told(cut):
+        desk = Desk(HERE)
+        desk.read()
+        desk.act(endpoints.remove)
+        with transaction.atomic():
+            desk.endpoint, _ = desk.more(HERE)
+            acting = Acting(desk.read, cut=cut).settle()
+            acting.answer()
+        desk.shop.give(5)
+        desk.read()
+        count = len(desk.events())
+        desk.act(endpoints.remove)
+        desk.read()
+        return count
+
+    assert told(None) == 1
+    cut = Unheld()
+    assert told(cut) == 0 and cut.times
+
+
+def test_two_readers_tell_each_thing_once():
+    desk = Desk(HERE)
+    for n in range(5):
+        desk.shop.give(n + 1)
+    answers = at_once([desk.read] * 4)
+    assert sorted(answers) == [0, 0, 0, 5] or sum(answers) == 5
+    assert len(desk.events()) == len(desk.deliveries()) == 5
+
+
+def test_one_that_is_committed_late_is_told_all_the_same():
+    """Its id is lower than one that was read; the cursor waits until nobody can come any more."""
+    desk = Desk(HERE)
+    other = Shop(0)
+    desk.read()
+    hold, done = threading.Event(), threading.Event()
+
+    def late():
+        with transaction.atomic():
+            desk.shop.give(1)
+            done.set()
+            assert hold.wait(30)
+
+    thread = Acting(late)
+    assert done.wait(30)
+    desk.shop.give(2, desk.shop.eve)
+    other.give(3)
+    passed = WebhookCursor.objects.get(source="entry")
+    for _ in range(3):  # as if much time had gone: only who still runs counts
+        WebhookCursor.objects.update(mark_at=desk.now - timedelta(days=1))
+        desk.read()
+    now = WebhookCursor.objects.get(source="entry")
+    assert [e.payload["points"] for e in desk.events()] == [2]
+    first = Entry.unscoped.get(account=desk.account)
+    assert max(passed.upto, now.upto) < first.pk
+    hold.set()
+    thread.answer()
+    desk.read()
+    assert sorted(e.payload["points"] for e in desk.events()) == [1, 2]
+    for _ in range(2):
+        WebhookCursor.objects.update(mark_at=desk.now - timedelta(days=1))
+        desk.read()
+    assert WebhookCursor.objects.get(source="entry").upto >= Entry.unscoped.latest("pk").pk
+    assert desk.read() == 0 and len(desk.events()) == 2
 
 
 def test_the_dispatcher_sends_and_a_slow_receiver_does_not_hold_its_end():
