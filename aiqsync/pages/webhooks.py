@@ -16,13 +16,7 @@ from loyalty.webhooks import endpoints, kinds, sending
 
 LOOKS = {"on": "good", "failing": "bad", "paused": "warn", "off": ""}
 DELIVERY_LOOKS = {"delivered": "good", "failed": "bad", "waiting": "warn", "sending": "info", "dropped": ""}
-FILTERS = (
-    ("", "All"),
-    ("delivered", "Delivered"),
-    ("waiting", "Waiting"),
-    ("failed", "Failed"),
-    ("dropped", "Not told"),
-)
+FILTERS = {"": "All", "delivered": "Delivered", "waiting": "Waiting", "failed": "Failed", "dropped": "Not told"}
 SINCE = {"1": "the last hour", "24": "the last day", "72": "the last three days", "720": "the last 30 days"}
 
 
@@ -86,7 +80,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
         raise Http404
     return _answer(
         request, "delivery.html", title=found.event.kind, delivery=found, look=DELIVERY_LOOKS[found.state],
-        sent=endpoints.shown(found), tries=list(found.attempts.all()), told=kinds.KINDS.get(found.event.kind, ""),
+        sent=endpoints.shown(found), tries=endpoints.tries(found), told=kinds.KINDS.get(found.event.kind, ""),
         under_way=_under_way(found), again=_can_again(found), most=len(sending.SCHEDULE) + 1,
     )  # fmt: skip
 

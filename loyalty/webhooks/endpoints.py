@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from aiqsync.accounts import audit
 from aiqsync.accounts.models import User
@@ -197,10 +197,14 @@ def log(
 
 
 def delivery(*, account_id: int, pk: int) -> WebhookDelivery | None:
-    """With its event, endpoint and tries, the latest first."""
-    tries = Prefetch("attempts", WebhookAttempt.unscoped.order_by("-id")[:50])
-    found = WebhookDelivery.unscoped.filter(account_id=account_id, pk=pk).select_related("event", "endpoint")
-    return found.prefetch_related(tries).first()
+    """With its event and endpoint."""
+    found = WebhookDelivery.unscoped.filter(account_id=account_id, pk=pk)
+    return found.select_related("event", "endpoint").first()
+
+
+def tries(found: WebhookDelivery) -> list[WebhookAttempt]:
+    """The latest fifty, the last one first."""
+    return list(WebhookAttempt.unscoped.filter(delivery=found).order_by("-id")[:50])
 
 
 def shown(found: WebhookDelivery) -> dict[str, Any]:

@@ -28,8 +28,10 @@ class Admin:
     def post(self, name, *args, **data):
         return self.client.post(reverse(f"admin:{name}", args=args), data)
 
-    def make(self, url: str, **given):
-        answer = self.post("webhook-new", **{"url": url, "description": "Shop", "events": list(kinds.KINDS)} | given)
+    def make(self, address: str, **given):
+        answer = self.post(
+            "webhook-new", **{"url": address, "description": "Shop", "events": list(kinds.KINDS)} | given
+        )
         return answer, WebhookEndpoint.unscoped.filter(account=self.account).last()
 
 
@@ -48,7 +50,7 @@ def test_made_with_a_secret_that_is_shown_once(hook):
     assert "Nobody is told yet" in text(admin.get("webhooks"))
     answer, made = admin.make(hook.url)
     secret = re.search(r"whsec_[\w+/=]+", answer.content.decode())[0]
-    assert made.secrets["now"] == secret and answer["Cache-Control"] == "no-store"
+    assert made.secrets["now"] == secret and "no-store" in answer["Cache-Control"]
     for name, args in (("webhooks", ()), ("webhook", (made.pk,)), ("webhook-edit", (made.pk,))):
         page = admin.get(name, *args)
         assert page.status_code == 200 and hook.url in page.content.decode() and secret not in page.content.decode()
