@@ -126,6 +126,7 @@ KNOWN_UNSCOPED = {
     "loyalty/pins.py": "is given a persona",
     "loyalty/discounts.py": "is given the account; the nightly look is over all of them",
     "loyalty/pictures.py": "is given a discount; a picture's address is public and says nothing of whose it is",
+    "loyalty/checkins.py": "is given the account; old visits end in all of them",
     "loyalty/webhooks/endpoints.py": "is given the account",
     "loyalty/webhooks/reading.py": "the reader serves all accounts",
     "loyalty/webhooks/sending.py": "the sender serves all accounts",

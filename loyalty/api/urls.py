@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from .base import route
+from .checkin_views import CheckIns, OneCheckIn
 from .docs import Docs, Schema
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
 from .push_views import Inventory, Member, Members, Sale, Sales
@@ -30,6 +31,8 @@ urlpatterns = [
     *route("v1.1/createUpdateMember/<uid>", Member),
     *route("v1.1/createUpdateMembers/<uid>", Members),
     *route("v1.1/createUpdateInventory/<uid>", Inventory),
+    *route("v2/checkins", CheckIns),
+    *route("v2/checkins/<checkin>", OneCheckIn),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),
     re_path(r"^[\s\S]*\Z", Unknown.as_view()),

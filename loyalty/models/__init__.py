@@ -1,6 +1,7 @@
 """Programme, people, rewards, points, consent. Who writes what: `docs/decisions/loyalty.md`."""
 
 from .calls import IdempotentCall, UnmatchedCall
+from .checkins import CheckIn, CheckInState
 from .consent import (
     ConsentAct,
     ConsentChannel,
@@ -106,6 +107,8 @@ __all__ = [
     "BlockedPhone",
     "BoostState",
     "ChangeState",
+    "CheckIn",
+    "CheckInState",
     "Channel",
     "CodeKind",
     "ConsentAct",

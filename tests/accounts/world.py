@@ -141,6 +141,10 @@ def _webhook_rows(word, now, persona, redemption) -> None:
         event=event, endpoint=endpoint, state="failed", next_at=now, created_at=now
     )
     y.WebhookAttempt.objects.create(delivery=delivery, at=now, ms=5, status=500, response=word, error=word)
+    y.CheckIn.objects.create(
+        store=redemption.store, persona=persona, first_name=word, phone="+16045550142", email="ada@shop.test",
+        order=word, at=now, changed_at=now,
+    )  # fmt: skip
     y.RedemptionChange.objects.create(redemption=redemption, state="settled", at=now)
 
 

@@ -37,6 +37,13 @@ SETTLED = {"state": "'settled'", "settled_at": "now()",
 
 CALLS = (
     Case("idempotent_call_once", copy("loyalty_idempotentcall"), but=copy("loyalty_idempotentcall", key="'other'")),
+    Case("loyalty_checkin_public_id_key", copy("loyalty_checkin", state="'served'", phone="''", email="''")),
+    Case("checkin_one_open", copy("loyalty_checkin", public_id=NEW, phone="''", email="''"),
+         but=copy("loyalty_checkin", public_id=NEW, phone="''", email="''", state="'served'")),
+    Case("checkin_one_phone", copy("loyalty_checkin", public_id=NEW, persona_id="NULL", email="''")),
+    Case("checkin_one_email", copy("loyalty_checkin", public_id=NEW, persona_id="NULL", phone="''")),
+    Case("checkin_ended_nameless", "UPDATE loyalty_checkin SET state = 'served'",
+         but="UPDATE loyalty_checkin SET state = 'served', phone = '', email = ''"),
     Case("webhook_event_once", copy("loyalty_webhookevent", public_id=NEW),
          but=copy("loyalty_webhookevent", public_id=NEW, key="'other'")),
     Case("loyalty_webhookevent_public_id_key", copy("loyalty_webhookevent", key="'other'")),

@@ -25,6 +25,7 @@ from integrations.uploads import running as uploads
 from integrations.uploads import services as upload_services
 from loyalty import (
     audiences,
+    checkins,
     checks,
     closes,
     discounts,
@@ -126,6 +127,7 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("old calls that matched nothing", lambda: unmatched.prune(now=now())),
         ("webhooks about removed people", lambda: webhook_events.scrub(now=now())),
         ("old webhooks", lambda: webhook_events.prune(now=now())),
+        ("the waiting rooms", lambda: checkins.tidy(now=now())),
         ("old jobs", lambda: jobs.prune(now=now())),
         ("keys of rehearsals", lambda: rehearsal.revoke_left(now=now())),
         ("old alerts", lambda: alerts.prune(now=now())),

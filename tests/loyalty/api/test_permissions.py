@@ -33,6 +33,9 @@ TABLE = [
     ("v1.1/createUpdateSales/<str:uid>", "POST", POS, [SALE], 403),
     ("v1.1/createUpdateMember/<str:uid>", "POST", POS, {"pos_user": "c1"}, 403),
     ("v1.1/createUpdateMembers/<str:uid>", "POST", POS, [{"pos_user": "c1"}], 403),
+    ("v2/checkins", "GET", READ, None, 400),
+    ("v2/checkins", "POST", POS, {"phone": PHONE}, 400),
+    ("v2/checkins/<str:checkin>", "PUT", POS, {"state": "served"}, 404),
     ("v1.1/createUpdateInventory/<str:uid>", "POST", POS, [{"sku": "A", "quantity": 1}], 403),
 ]
 CASES = [pytest.param(*row, id=f"{row[1]} {row[0]}") for row in TABLE]
@@ -66,7 +69,8 @@ def address(till):
     done = till.data("PUT", till.url(discount) + "/T0")
     head, token = till.url(discount).rsplit("/", 1)
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
-             "discount": str(discount.number), "redemption": done["redemptionID"]}  # fmt: skip
+             "discount": str(discount.number), "redemption": done["redemptionID"],
+             "checkin": till.data("POST", "/api/v2/checkins", {"phone": PHONE})["checkinID"]}  # fmt: skip
 
     def of(route: str) -> str:
         for name, value in known.items():
