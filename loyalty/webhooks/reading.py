@@ -268,9 +268,7 @@ FORGET = (
          AND d.state IN ('waiting', 'sending', 'failed')""",
     """UPDATE loyalty_webhookattempt a SET response = '' FROM loyalty_webhookdelivery d, loyalty_webhookevent e
        WHERE d.id = a.delivery_id AND e.id = d.event_id AND e.persona_id = ANY(%(rows)s) AND a.response <> ''""",
-    """UPDATE loyalty_webhookevent SET persona_id = NULL,
-           payload = payload - '{contactID,transactionID,saleID,originalSaleID,number}'::text[]
-       WHERE persona_id = ANY(%(rows)s)""",
+    "UPDATE loyalty_webhookevent SET persona_id = NULL, payload = '{}' WHERE persona_id = ANY(%(rows)s)",
 )
 
 

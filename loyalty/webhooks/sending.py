@@ -61,6 +61,7 @@ WITH served AS (
 UPDATE loyalty_webhookdelivery d SET state = 'sending', token = %(token)s, tries = d.tries + 1, next_at = %(until)s
 FROM due, loyalty_webhookevent v, loyalty_webhookendpoint w
 WHERE d.id = due.id AND v.id = d.event_id AND w.id = d.endpoint_id
+  AND NOT EXISTS (SELECT FROM loyalty_persona p WHERE p.id = v.persona_id AND p.erased_at IS NOT NULL)
 RETURNING d.id, d.account_id, d.endpoint_id, d.tries, v.public_id, v.kind, v.payload, v.at, w.url
 """
 

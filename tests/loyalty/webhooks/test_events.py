@@ -278,6 +278,7 @@ def test_who_was_removed_while_his_event_was_read():
     desk.shop.give(5)
     desk.read()
     Persona.unscoped.filter(pk=desk.shop.ada.pk).update(erased_at=timezone.now())
+    assert desk.send() == 0, "not sent in the minute before it is cleaned either"
     assert reading.scrub(now=desk.now) == 1 and reading.scrub(now=desk.now) == 0
     assert "contactID" not in desk.events()[0].payload and desk.deliveries()[0].state == "dropped"
 
