@@ -128,6 +128,7 @@ class MerchantSite(UnfoldAdminSite):
 PAGES = frozenset({
     "programme", "programme-change", "modifiers", "modifier", "persona", "redemptions-to-look-at", "same-person", "why",
     "report-liability", "report-ledger", "card", "card-change", "files", "file", "alerts", "integrations", "index",
+    "webhooks", "webhook", "webhook-delivery",
 })  # fmt: skip
 # Buttons whose page is not above them.
 BESIDE = {"store-mapping": "stores_store_change"}
@@ -220,6 +221,7 @@ MENU = [
             ("Loyalty", "loyalty", "admin:programme", "programme.view"),
             ("Points modifiers", "rocket_launch", "admin:modifiers", "programme.view"),
             ("API & Tracking", "key", "admin:accounts_apikey_changelist", "keys.view"),
+            ("Webhooks", "webhook", "admin:webhooks", "webhooks.view"),
             (
                 "Members",
                 "badge",

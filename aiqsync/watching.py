@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.db import connection
 from django.db.models import Count, Exists, Min, OuterRef
@@ -33,6 +34,7 @@ from integrations.models import (
     WriteState,
 )
 from loyalty import mirror
+from loyalty.models import EndpointState, WebhookEndpoint
 
 log = logging.getLogger("aiqsync.alerts")
 
@@ -429,6 +431,45 @@ def own_programmes(now: datetime) -> Iterator[tuple[int, Finding]]:
                     "See the places" if _by_file(card) else "See the settings",
                 ),
             )
+
+
+_FAILING_WEBHOOK = (
+    "Its receiver has taken nothing for three days. Each event is tried for three days; the reason stands beside each. "
+    "Mend the receiver, send a test event, then send again what failed."
+)
+_PAUSED_WEBHOOK = (
+    "It had refused everything for five days. What happens waits for up to 30 days. Mend the receiver, resume it, then "
+    "send again what failed."
+)
+
+
+@watch(
+    Kind(
+        "webhook_failing",
+        "Webhook fails",
+        "The receiver of a webhook has taken nothing for three days; after five it is paused.",
+    )
+)
+def failing_webhooks(now: datetime) -> Iterator[tuple[int, Finding]]:
+    """Until it is on again: one that was paused for it stays told."""
+    failing = WebhookEndpoint.unscoped.filter(state__in=[EndpointState.FAILING, EndpointState.PAUSED])
+    for endpoint in failing.exclude(failing_since=None).defer("secrets").order_by("id"):
+        paused = endpoint.state == EndpointState.PAUSED
+        if paused and not endpoint.why:  # by a person, who knows
+            continue
+        host = urlsplit(endpoint.url).hostname
+        yield (
+            endpoint.account_id,
+            Finding(
+                "webhook_failing",
+                f"webhook:{endpoint.pk}",
+                f"The webhook to {host} {'is paused' if paused else 'fails'}",
+                _PAUSED_WEBHOOK if paused else _FAILING_WEBHOOK,
+                reverse("admin:webhook", args=[endpoint.pk]),
+                "See the reasons",
+                endpoint.failing_since,
+            ),
+        )  # fmt: skip
 
 
 alerts.register(UNJUDGED)  # last among those that are shown

@@ -19,8 +19,9 @@ from aiqsync.accounts.models import Account, User
 from integrations import suppression
 from integrations.services import e164, email_of, forget_writes, is_placeholder, lock_origins
 
-from . import addresses, consent, ledger
+from . import addresses, checkins, consent, ledger
 from .models import NumberDecision, Persona
+from .webhooks import reading
 
 TRIES = 5
 LOCK = "FOR NO KEY UPDATE"  # of the personas: a merge waits for it, a redemption that refers to them need not
@@ -201,6 +202,8 @@ _TAKEN_OUT = (
         WHERE account_id = %(account)s AND {_TOLD_OF.format("body")}""",
     f"""DELETE FROM loyalty_unmatchedcall
         WHERE account_id = %(account)s AND {_TOLD_OF.format("(path || body || reason)")}""",
+    *reading.FORGET,
+    checkins.FORGET,
     "DELETE FROM loyalty_sourcemove m USING loyalty_source s WHERE s.id = m.source_id AND s.persona_id = ANY(%(rows)s)",
     """UPDATE loyalty_sourcemove SET value = '' WHERE account_id = %(account)s
        AND (from_persona_id = ANY(%(rows)s) OR to_persona_id = ANY(%(rows)s))""",

@@ -381,5 +381,5 @@ def test_few_statements_however_many_accounts(shop, django_assert_max_num_querie
             Credential.objects.create(
                 connection=Connection.objects.create(card="cova"), origin=origin, state="connected"
             )
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         watching.look(now=NOW)

@@ -53,6 +53,8 @@ ACTS: dict[str, frozenset[Role]] = {
     "members.change": frozenset({Role.OWNER}),
     "keys.view": _RUN,
     "keys.change": frozenset({Role.OWNER}),
+    "webhooks.view": _RUN,
+    "webhooks.change": _RUN,
     "audit.view": frozenset({Role.OWNER}),
 }
 

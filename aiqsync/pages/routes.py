@@ -18,6 +18,7 @@ from . import (
     remapping,
     reports,
     switching,
+    webhooks,
     why,
 )
 
@@ -76,7 +77,21 @@ def patterns(site, page: Callable[..., URLPattern]) -> list[URLPattern]:
         page("reports/ledger/<slug:name>.csv", reports.export, "report-export", "reports.export", "reports.export"),
         page("why/", why.ask, "why", view, view),  # what its buttons do has rights of its own
         page("receipts/<int:sale_id>/attach/", why.attach, "receipt-attach", "points.adjust", "points.adjust"),
+        *_webhooks(page),
         *switching.patterns(site),
+    ]
+
+
+def _webhooks(page: Callable[..., URLPattern]) -> list[URLPattern]:
+    view, change, one = "webhooks.view", "webhooks.change", "settings/webhooks/<int:pk>/"
+    return [
+        page("settings/webhooks/", webhooks.index, "webhooks", view, change),
+        page("settings/webhooks/new/", webhooks.new, "webhook-new", change, change),
+        page("settings/webhooks/calls/<int:pk>/", webhooks.delivery, "webhook-delivery", view, change),
+        page("settings/webhooks/calls/<int:pk>/again/", webhooks.again, "webhook-again", change, change),
+        page(one, webhooks.show, "webhook", view, change),
+        page(one + "edit/", webhooks.edit, "webhook-edit", change, change),
+        page(one + "<slug:verb>/", webhooks.act, "webhook-act", change, change),
     ]
 
 

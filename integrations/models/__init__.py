@@ -1,5 +1,6 @@
 """What integrations keeps: connections and their runs, the rows they brought, and what cards set in motion."""
 
+from ..secrets import SealedField
 from .cards import (
     OPEN_CHANGE,
     BalanceReading,
@@ -38,7 +39,7 @@ __all__ = [
     "BalanceReading", "CallAllowance", "ChangeState", "ColumnMapping", "Connection", "Credential",
     "CredentialState", "Customer", "CustomerBalance", "Fulfilment", "Heartbeat", "Location", "OPEN_CHANGE",
     "Origin", "OutboundWrite", "OutsideMarket", "PricingGroup", "Product", "PushedCall", "RefusedRow",
-    "RunStatus", "Sale", "SaleKind", "SaleLine", "SettingChange", "Stock", "StreamState", "Suppression",
+    "RunStatus", "Sale", "SaleKind", "SaleLine", "SealedField", "SettingChange", "Stock", "StreamState", "Suppression",
     "SyncRun", "Term", "TermKind", "Upload", "UploadChunk", "UploadError", "UploadFrom", "UploadState",
     "WriteState",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from .base import route
+from .checkin_views import CheckIns, OneCheckIn
 from .consent_views import OptInEmail, OptInText
 from .contact_views import Attributes, ContactBySource, ContactDetail, Contacts, Override
 from .docs import Docs, Schema
@@ -67,6 +68,8 @@ urlpatterns = [
     *route("v1.1/createUpdateMember/<uid>", Member),
     *route("v1.1/createUpdateMembers/<uid>", Members),
     *route("v1.1/createUpdateInventory/<uid>", Inventory),
+    *route("v2/checkins", CheckIns),
+    *route("v2/checkins/<checkin>", OneCheckIn),
     path("schema/", Schema.as_view(), name="api-schema"),
     path("docs/", Docs.as_view(), name="api-docs"),
     re_path(r"^[\s\S]*\Z", Unknown.as_view()),

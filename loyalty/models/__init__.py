@@ -1,6 +1,7 @@
 """Programme, people, rewards, points, consent. Who writes what: `docs/decisions/loyalty.md`."""
 
 from .calls import IdempotentCall, UnmatchedCall
+from .checkins import CheckIn, CheckInState
 from .consent import (
     ConsentAct,
     ConsentChannel,
@@ -94,6 +95,16 @@ from .rewards import (
     ReviewKind,
     Reward,
 )
+from .webhooks import (
+    DeliveryState,
+    EndpointState,
+    RedemptionChange,
+    WebhookAttempt,
+    WebhookCursor,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
 
 __all__ = [
     "Referral",
@@ -106,6 +117,8 @@ __all__ = [
     "BlockedPhone",
     "BoostState",
     "ChangeState",
+    "CheckIn",
+    "CheckInState",
     "Channel",
     "CodeKind",
     "ConsentAct",
@@ -177,5 +190,13 @@ __all__ = [
     "UnmatchedCall",
     "WaitingBalance",
     "Wallet",
+    "DeliveryState",
+    "EndpointState",
+    "RedemptionChange",
+    "WebhookAttempt",
+    "WebhookCursor",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "points_field",
 ]

@@ -61,6 +61,9 @@ def arguments(name: str, world: dict) -> dict[str, object]:
     pk = owner.pk if owner else NO_SUCH
     if name.startswith("card"):
         pk = world["SettingChange" if name.startswith("card-change") else "Credential"].pk
+    if name.startswith("webhook"):
+        calls = name in ("webhook-delivery", "webhook-again")
+        pk = world["WebhookDelivery" if calls else "WebhookEndpoint"].pk
     if name.startswith("file"):
         pk = world["Upload"].pk
     return {

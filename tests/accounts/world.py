@@ -101,6 +101,7 @@ def make_world(account: Account, word: str) -> dict[str, TenantModel]:
             connection=connection, persona=tester, key=key, address=word, state="failed", at=now,
             steps=[{"name": "reach", "ok": False, "said": word, "ms": 1}],
         )  # fmt: skip
+        _webhook_rows(word, now, persona, redemption)
         i.Suppression.objects.create(kind="phone", digest=f"{word}-digest")
         _card_rows(word, connection, origin, location, persona)
         return {model.__name__: found for model in TENANTS if (found := model.objects.order_by("pk").first())}
@@ -126,6 +127,25 @@ def _card_rows(word, connection, origin, location, persona) -> None:
     y.ContactAlias.objects.create(persona=persona, alias=f"alias {word}", origin=origin, points=7_654_321)
     y.SourceHint.objects.create(persona=persona, platform="clover", external_id=word)
     i.Term.objects.create(origin=origin, external_id="employee:1", kind="employee", name=word)
+
+
+def _webhook_rows(word, now, persona, redemption) -> None:
+    endpoint = y.WebhookEndpoint.objects.create(
+        url=f"https://{word.lower()}.example.org/{word}", description=word, events=["points.changed"],
+        secrets={"now": f"whsec_{word}", "before": None}, why=word, created_at=now, state="paused",
+    )  # fmt: skip
+    event = y.WebhookEvent.objects.create(
+        key=f"entry:{word}", kind="points.changed", payload={"word": word}, persona=persona, at=now, created_at=now
+    )
+    delivery = y.WebhookDelivery.objects.create(
+        event=event, endpoint=endpoint, state="failed", next_at=now, created_at=now
+    )
+    y.WebhookAttempt.objects.create(delivery=delivery, at=now, ms=5, status=500, response=word, error=word)
+    y.CheckIn.objects.create(
+        store=redemption.store, persona=persona, first_name=word, phone="+16045550142", email="ada@shop.test",
+        order=word, at=now, changed_at=now,
+    )  # fmt: skip
+    y.RedemptionChange.objects.create(redemption=redemption, state="settled", at=now)
 
 
 def _programme_rows(word, now, origin, store) -> None:

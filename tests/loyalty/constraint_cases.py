@@ -43,7 +43,18 @@ CALLS = (
         but=copy("accounts_apikey", hash="'x'", replaces_id="NULL"),
     ),
     Case("idempotent_call_once", copy("loyalty_idempotentcall"), but=copy("loyalty_idempotentcall", key="'other'")),
-)
+    Case("loyalty_checkin_public_id_key", copy("loyalty_checkin", state="'served'", phone="''", email="''")),
+    Case("checkin_one_open", copy("loyalty_checkin", public_id=NEW, phone="''", email="''"),
+         but=copy("loyalty_checkin", public_id=NEW, phone="''", email="''", state="'served'")),
+    Case("checkin_one_phone", copy("loyalty_checkin", public_id=NEW, persona_id="NULL", email="''")),
+    Case("checkin_one_email", copy("loyalty_checkin", public_id=NEW, persona_id="NULL", phone="''")),
+    Case("checkin_ended_nameless", "UPDATE loyalty_checkin SET state = 'served'",
+         but="UPDATE loyalty_checkin SET state = 'served', phone = '', email = ''"),
+    Case("webhook_event_once", copy("loyalty_webhookevent", public_id=NEW),
+         but=copy("loyalty_webhookevent", public_id=NEW, key="'other'")),
+    Case("loyalty_webhookevent_public_id_key", copy("loyalty_webhookevent", key="'other'")),
+    Case("webhook_delivery_once", copy("loyalty_webhookdelivery")),
+)  # fmt: skip
 
 POINTS = (
     Case("wallet_closed_empty", "UPDATE loyalty_wallet SET closed = true, balance = 1",
@@ -254,6 +265,9 @@ CONSTRAINTS = CALLS + POINTS + REWARDS + PEOPLE + PROGRAMME + BELOW
 
 CLOSED = "UPDATE loyalty_monthclose SET ends_at = now() + interval '1 hour'"
 STOPPED = "UPDATE loyalty_consentstate SET state = 'stopped'"
+
+# These refuse nothing: they write a line beside a change, and their tests are elsewhere.
+WRITERS = ("loyalty_redemption_told",)
 
 TRIGGERS = (
     *(Case("loyalty_entry_only_grows", f"UPDATE loyalty_entry SET {change}") for change in (

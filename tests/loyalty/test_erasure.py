@@ -13,6 +13,7 @@ from aiqsync.accounts.tenancy import TenantModel, acting_in
 from integrations.models import Customer, RefusedRow, SaleLine, Suppression
 from loyalty import audits, closes, consent, erasure, ledger, merging, messages, personas, reports, search, wallet
 from loyalty.models import (
+    CheckIn,
     ConsentLine,
     ConsentState,
     ContactAlias,
@@ -29,8 +30,9 @@ from loyalty.models import (
     SourceHint,
     WaitingBalance,
     Wallet,
+    WebhookEvent,
 )
-from tests.factories import make_account, make_persona
+from tests.factories import make_account, make_persona, make_store
 from tests.records import customer, land_customers, refund, sale, the_sale
 
 from .removed import DAY, EMAIL, NOON, PHONE, Somebody, arrive, everywhere
@@ -100,6 +102,8 @@ STAYS = {
     "loyalty_waitingbalance": {},
     "loyalty_suspectnumber": {"reason": "", "decision": "", "phone": "planted by hand"},
     "loyalty_wallet": {},
+    "loyalty_checkin": {"state": ""},
+    "loyalty_webhookevent": {"key": "its cause", "kind": ""},
     "integrations_saleline": {},
     "accounts_auditline": {"act": "what was done"},
 }  # fmt: skip
@@ -141,6 +145,9 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
         SourceHint.objects.create(persona=full.ada, platform="clover", external_id="D4")
         record = Source.objects.filter(persona=full.ada).first().customer
         WaitingBalance.objects.create(origin=record.origin, customer=record, points=5)
+        CheckIn.objects.create(store=make_store(full.account), persona=full.ada, at=NOON, changed_at=NOON)
+        WebhookEvent.objects.create(key="entry:1", kind="points.changed", payload={}, persona=full.ada, at=NOON,
+                                    created_at=NOON)  # fmt: skip
         AuditLine.objects.exclude(detail__has_key="contact_id").exclude(detail__has_key="merge").delete()
     empty = {"loyalty_booststate", "loyalty_mirrorstate", "loyalty_wallet", "loyalty_notthesame",
              "loyalty_rehearsal"}  # fmt: skip

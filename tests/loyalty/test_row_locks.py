@@ -477,6 +477,11 @@ ELSEWHERE = {
         "../integrations/test_settings_act.py::test_a_run_that_began_with_the_smaller_market_saves_no_cursor_any_more"
     ),
     "loyalty.erasure.LOCK": "test_erasure_race.py::test_a_merge_is_under_way",
+    "loyalty.webhooks.endpoints._held": "webhooks/test_races.py::test_a_secret_is_changed_in_two_tabs",
+    "loyalty.webhooks.reading.begin": "webhooks/test_races.py::test_a_webhook_is_made_while_the_last_one_is_put_away",
+    "loyalty.webhooks.reading.read": "webhooks/test_races.py::test_a_webhook_is_made_while_the_last_one_is_put_away",
+    "loyalty.webhooks.sending._TURNS": "webhooks/test_races.py::test_two_senders_send_each_once",
+    "loyalty.webhooks.sending.settle": "webhooks/test_races.py::test_an_answer_is_counted_beside_another",
 }
 # What pages and whole sources wait for: test_origin_locks.py.
 ORIGINS = {"integrations.landing.lock_origin", "integrations.services.lock_origins"}

@@ -1,12 +1,13 @@
 """`manage.py dispatch`: every second, hand what is due to the queue. Any number of them may run.
 
 Housekeeping goes on beside it: a sweep that takes long (points of a whole year expire) holds up no sync, and one that
-fails holds up no other.
+fails holds up no other. So do webhooks: a receiver that is slow holds up nothing.
 """
 
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -24,6 +25,7 @@ from integrations.uploads import running as uploads
 from integrations.uploads import services as upload_services
 from loyalty import (
     audiences,
+    checkins,
     checks,
     closes,
     discounts,
@@ -37,6 +39,8 @@ from loyalty import (
     seals,
     unmatched,
 )
+from loyalty.webhooks import reading as webhook_events
+from loyalty.webhooks import sending as webhook_calls
 
 log = logging.getLogger("aiqsync.dispatch")
 
@@ -56,6 +60,8 @@ class Command(BaseCommand):
             signal.signal(name, lambda *_: stop.set())
         house = threading.Thread(target=_keep_house, args=(stop,), name="housekeeping", daemon=True)
         house.start()
+        post = threading.Thread(target=_tell, args=(stop, options["interval"]), name="webhooks", daemon=True)
+        post.start()
         while not stop.is_set():
             _do("syncs that are due", lambda: services.dispatch_due(enqueue=tasks.enqueue))
             _do("files that wait", lambda: uploads.dispatch_due(enqueue=tasks.enqueue_upload))
@@ -64,6 +70,24 @@ class Command(BaseCommand):
             _do("jobs that were left", lambda: jobs.dispatch_due(enqueue=tasks.enqueue_job))
             stop.wait(options["interval"])
         house.join(LAST_SWEEP_S)
+        post.join(LAST_SWEEP_S)
+
+
+def _tell(stop: threading.Event, interval: float) -> None:
+    """Read what happened and send it; calls that are under way at the end are waited for."""
+    with webhook_calls.Courier() as courier:
+        while not stop.is_set():
+            began = time.monotonic()
+            _do("events for webhooks", lambda: webhook_events.read(now=timezone.now()))
+            pause = max(interval, 4 * (time.monotonic() - began))  # reading takes a fifth of the time at most
+            while not stop.is_set() and (left := began + pause - time.monotonic()) > 0:
+                _do("webhooks that are due", courier.turn)
+                if courier.busy:
+                    courier.rest(min(left, 0.2))
+                else:
+                    stop.wait(min(left, interval))
+        courier.rest_of_it(LAST_SWEEP_S)
+    connection.close()
 
 
 def _do(what: str, act: Callable[[], object]) -> None:
@@ -102,6 +126,9 @@ def keep_books(stop: threading.Event | None = None) -> None:
         ("the ledger's check", lambda: checks.is_due(now=now()) and async_task("aiqsync.tasks.check_ledgers")),
         ("old answers", lambda: idempotency.prune(now=now())),
         ("old calls that matched nothing", lambda: unmatched.prune(now=now())),
+        ("webhooks about removed people", lambda: webhook_events.scrub(now=now())),
+        ("old webhooks", lambda: webhook_events.prune(now=now())),
+        ("the waiting rooms", lambda: checkins.tidy(now=now())),
         ("old jobs", lambda: jobs.prune(now=now())),
         ("keys of rehearsals", lambda: rehearsal.revoke_left(now=now())),
         ("old alerts", lambda: alerts.prune(now=now())),

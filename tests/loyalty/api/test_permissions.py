@@ -69,6 +69,9 @@ TABLE = [
     ("v1.1/createUpdateSales/<str:uid>", "POST", POS, [SALE], 403),
     ("v1.1/createUpdateMember/<str:uid>", "POST", POS, {"pos_user": "c1"}, 403),
     ("v1.1/createUpdateMembers/<str:uid>", "POST", POS, [{"pos_user": "c1"}], 403),
+    ("v2/checkins", "GET", READ, None, 400),
+    ("v2/checkins", "POST", POS, {"phone": PHONE}, 400),
+    ("v2/checkins/<str:checkin>", "PUT", POS, {"state": "served"}, 404),
     ("v1.1/createUpdateInventory/<str:uid>", "POST", POS, [{"sku": "A", "quantity": 1}], 403),
 ]
 NEVER_THERE = {"v2/campaign/stats/<str:campaign>"}  # a 404 for everybody whose key is good
@@ -105,7 +108,8 @@ def address(till):
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,
              "discount": str(discount.number), "redemption": done["redemptionID"], "state": "true",
              "store": str(store.number), "campaign": "1", "cid": str(till.persona.contact_id), "platform": "cova",
-             "source": "c1", "start": "0", "end": "4000000000"}  # fmt: skip
+             "source": "c1", "start": "0", "end": "4000000000",
+             "checkin": till.data("POST", "/api/v2/checkins", {"phone": PHONE})["checkinID"]}  # fmt: skip
     origin = Origin.unscoped.create(account=till.account, platform="cova", identity="1")
     customer = Customer.unscoped.create(account=till.account, origin=origin, external_id="c1", phone=PHONE)
     Source.unscoped.create(account=till.account, persona=till.persona, customer=customer, matched_by="phone")
