@@ -83,6 +83,7 @@ KNOWN_UNSCOPED = {
     "aiqsync/sync.py": "the sink is given ids of rows that name their account",
     "integrations/words.py": "is given an origin",
     "loyalty/idempotency.py": "is given an account; the housekeeping drops what is old of all",
+    "stores/keys.py": "is given an account or a key of it",
     "loyalty/unmatched.py": "is given an account; the housekeeping drops what is old of all",
     "integrations/balances.py": "is given a connection or an origin",
     "integrations/card_settings.py": "is given a connection, a credential or an origin, locked by its id",
