@@ -4,7 +4,9 @@ from django.urls import path, re_path
 
 from .base import route
 from .docs import Docs, Schema
+from .pass_views import WalletLink, WalletPasses
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyLookup
+from .pin_views import VerifyContactWallet, VerifyWallet, ViewContactWallet, ViewWallet
 from .push_views import Inventory, Member, Members, Sale, Sales
 from .redemption_views import Redeem, RedeemForOrder, Revert
 from .store_views import Stores
@@ -16,6 +18,12 @@ _REDEEM = "v1.1/discount/redeem/<uid>/<discount>/<token>"
 urlpatterns = [
     *route("v2/wallet", WalletBody),
     *route("v2/wallet/<phone>", WalletByPhone),
+    *route("v2/wallet/link/<cid>", WalletLink),
+    *route("v2/walletPassDownloadLinks/<cid>", WalletPasses),
+    *route("v2/verify/wallet", VerifyWallet),
+    *route("v2/view/wallet", ViewWallet),
+    *route("v2/verify/contact/wallet", VerifyContactWallet),
+    *route("v2/view/contact/wallet", ViewContactWallet),
     *route(_REDEEM, Redeem),
     # A transaction id may hold slashes; it is the rest of the path.
     *route(_REDEEM + "/<path:transaction>", RedeemForOrder),

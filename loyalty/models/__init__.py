@@ -11,6 +11,8 @@ from .consent import (
     Message,
     MessageState,
     Pin,
+    PinUse,
+    PinUseKind,
 )
 from .fields import (
     LedgerModel,
@@ -142,6 +144,8 @@ __all__ = [
     "OptInNeeded",
     "Persona",
     "Pin",
+    "PinUse",
+    "PinUseKind",
     "PointsImport",
     "Programme",
     "ProgrammeChange",
