@@ -3,7 +3,7 @@ from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from loyalty.views import discount_image
+from loyalty.views import discount_image, wallet_page
 
 from . import health
 from .pages.password import SetPassword
@@ -23,5 +23,6 @@ urlpatterns = [
     path("password/<uidb64>/<token>/", SetPassword.as_view(), name="password-set"),
     # Where the vendor has them (docs/api/decisions.md); open to anybody, as a shopper's wallet is shown anywhere.
     re_path(r"^discount/image/(?P<digest>[0-9a-f]{32})\Z", discount_image, name="discount-image"),
+    re_path(r"^wallet/(?P<token>[A-Za-z0-9_-]{1,200})\Z", wallet_page, name="wallet-page"),
     path("api/", include("loyalty.api.urls")),
 ]

@@ -14,7 +14,17 @@ from integrations.services import Card, cards_in_use
 from stores.models import Store, StoreMapping
 
 from . import ledger, pictures
-from .models import Audience, CodeKind, Discount, DiscountAudience, DiscountImage, DiscountStore, Programme, Reward
+from .models import (
+    Audience,
+    CodeKind,
+    Discount,
+    DiscountAudience,
+    DiscountImage,
+    DiscountStore,
+    Programme,
+    Redemption,
+    Reward,
+)
 
 CHECK_EVERY = timedelta(hours=24)
 LOOKED_AT = 5  # the latest redemptions whose sale was seen
@@ -102,6 +112,12 @@ def redeem(*, account_id: int, store_id: int | None, **asked: Any) -> ledger.Red
         if allowed == 1:
             raise
     return ledger.redeem(account_id=account_id, store_id=store_id, per_order=allowed, **asked)
+
+
+def is_redeemed(*, account_id: int, persona_id: int, discount_id: int, n: int) -> bool:
+    """Whether this use of a discount was made, whatever became of it since."""
+    made = Redemption.unscoped.filter(account_id=account_id, discount_id=discount_id, n=n)
+    return made.filter(Q(persona_id=persona_id) | Q(asked_as_id=persona_id)).exists()
 
 
 def per_order(*, account_id: int, store_id: int | None) -> int:

@@ -217,6 +217,7 @@ _TAKEN_OUT = (
     "DELETE FROM loyalty_referral WHERE referrer_id = ANY(%(rows)s) OR referred_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_sourcehint WHERE persona_id = ANY(%(rows)s)",
     "DELETE FROM loyalty_pin WHERE persona_id = ANY(%(rows)s)",
+    "DELETE FROM loyalty_pinuse WHERE persona_id = ANY(%(rows)s)",
     """DELETE FROM loyalty_message WHERE account_id = %(account)s AND (persona_id = ANY(%(rows)s)
        OR channel = 'sms' AND address = ANY(%(phone)s) OR channel = 'email' AND address = ANY(%(email)s))""",
     "DELETE FROM loyalty_audiencemember WHERE persona_id = ANY(%(rows)s)",
@@ -435,6 +436,7 @@ RULES = (
            FROM loyalty_persona p JOIN (
                SELECT persona_id, 'message ' || id AS what FROM loyalty_message
                UNION ALL SELECT persona_id, 'pin ' || id FROM loyalty_pin
+               UNION ALL SELECT persona_id, 'use of a code ' || id FROM loyalty_pinuse
                UNION ALL SELECT persona_id, 'stay in an audience ' || id FROM loyalty_audiencemember
                UNION ALL SELECT persona_id, 'investigation ' || id FROM loyalty_investigation
                UNION ALL SELECT persona_id, 'note of entry ' || id FROM loyalty_entry WHERE note <> ''

@@ -10,7 +10,7 @@ import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
@@ -61,6 +61,12 @@ def read(token: str, *, account_id: int, discount_number: int, now: datetime) ->
     if now.timestamp() >= expires_at:
         raise ExpiredLink
     return Link(persona_id=persona_id, discount_id=discount_id, n=n)
+
+
+def issued_at(token: str) -> datetime:
+    """When a token that was read was made."""
+    expires_at = _SAID.unpack(urlsafe_b64decode(token)[: _SAID.size])[-1]
+    return datetime.fromtimestamp(expires_at, UTC) - VALID_FOR
 
 
 def _sign(said: bytes, account_id: int, discount_number: int) -> bytes:

@@ -1,6 +1,6 @@
 """What a wallet shows. One verb for the API, the staff pages and the shopper's page. Reading writes nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from . import freshness, pictures
+from . import freshness, pictures, pins
 
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
@@ -55,6 +55,10 @@ class Reward:
         """The address of its logo, or of the default."""
         return pictures.address(self.logo)
 
+    def points_short(self, balance: Decimal) -> str:
+        """The sentence that says that points are missing."""
+        return f"{plain_points(self.points)} points are needed, {plain_points(balance)} are there."
+
     @property
     def place(self) -> str:
         """Where it can be used, as it stands on the reward."""
@@ -88,6 +92,7 @@ class WalletView:
     open_redemptions: list[OpenRedemption] = field(default_factory=list)
     read: list[freshness.Read] = field(default_factory=list)  # how far the POS's sales are in `points`
     next_to_expire: tuple[Decimal, datetime] | None = None  # so that nobody learns of it when they are gone
+    proved: bool = False  # the key that was named has shown within a quarter of an hour that the shopper is there
 
     @property
     def is_member(self) -> bool:
@@ -114,7 +119,11 @@ SELECT p.contact_id, p.member_from, coalesce(g.enabled, false), coalesce(g.hide_
        {freshness.OF_SALES},
        (SELECT json_build_array(sum(l.remaining)::text, extract(epoch FROM l.expires_at)) FROM loyalty_lot l
         WHERE l.persona_id = p.id AND l.open AND l.expires_at > %(now)s
-        GROUP BY l.expires_at ORDER BY l.expires_at LIMIT 1)
+        GROUP BY l.expires_at ORDER BY l.expires_at LIMIT 1),
+       %(proof_by)s::bigint IS NOT NULL AND EXISTS (
+           SELECT FROM loyalty_pinuse u
+           WHERE u.key_id = %(proof_by)s AND u.persona_id = ANY(k.ids) AND u.kind <> 'wrong'
+                 AND u.at > %(proved_from)s AND u.at <= %(proved_until)s)
 FROM loyalty_persona p
 CROSS JOIN LATERAL (SELECT ARRAY(SELECT id FROM loyalty_persona x WHERE x.merged_into_id = p.id) || p.id AS ids) k
 LEFT JOIN loyalty_wallet w ON w.persona_id = p.id
@@ -154,11 +163,13 @@ ORDER BY d.rank, d.points, d.number
 """
 
 
-def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | None = None) -> WalletView:
+def show(
+    *, account_id: int, persona_id: int, now: datetime, store_id: int | None = None, proof_by: int | None = None
+) -> WalletView:
     """The persona's wallet, in two statements. LookupError when the account has no such persona (any more).
 
     Points are 0 and there are no rewards for somebody who is not a member, or while the programme is off. `store_id`
-    is where it is shown, where that is known.
+    is where it is shown, where that is known; `proof_by` the API key that must have shown that the shopper is there.
     """
     asked = {
         "account": account_id,
@@ -167,13 +178,17 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         "shown_from": now - SHOWN_AFTER_END,
         "open_shown": OPEN_SHOWN,
         "store": store_id,
+        "proof_by": proof_by,
+        "proved_from": now - pins.PROVED_FOR,
+        "proved_until": now + pins.AHEAD,
     }
     with connection.cursor() as cursor:
         cursor.execute(_STATE, asked)
         state = cursor.fetchone()
         if state is None:
             raise LookupError(persona_id)
-        contact_id, member_from, enabled, hidden, spendable, open_rows, group, blocked, mirrored, read, ends = state
+        contact_id, member_from, enabled, hidden, spendable, open_rows, group, *rest = state
+        blocked, mirrored, read, ends, proved = rest
         live = enabled and member_from is not None
         points = spendable if live else Decimal(0)
         rewards = []
@@ -192,6 +207,7 @@ def show(*, account_id: int, persona_id: int, now: datetime, store_id: int | Non
         open_redemptions=[_open(row, now) for row in open_rows or ()],
         read=freshness.from_column(read),
         next_to_expire=(Decimal(ends[0]), datetime.fromtimestamp(ends[1], tz=now.tzinfo)) if ends and live else None,
+        proved=proved,
     )
 
 
@@ -217,10 +233,9 @@ def _reward(row: tuple, balance: Decimal, now: datetime, blocked: bool, mirrored
         why_not = "The points are those of the POS's own programme; redeem there."
     elif no_code:
         why_not = "All its coupon codes are used."
-    elif points > balance:
-        why_not = f"{plain_points(points)} points are needed, {plain_points(balance)} are there."
     ends = min((moment for moment in (ends_at, expires) if moment), default=None)
-    return Reward(*plain, ends_at=ends, n=n, why_not=why_not)
+    reward = Reward(*plain, ends_at=ends, n=n, why_not=why_not)
+    return replace(reward, why_not=reward.points_short(balance)) if not why_not and points > balance else reward
 
 
 def _open(row: list, now: datetime) -> OpenRedemption:

@@ -76,6 +76,7 @@ class StoreAdmin(TenantAdmin):
     change_form_outer_after_template = "aiqsync/stores/mappings.html"
     fieldsets = [
         (None, {"fields": ["number_shown", "name", "nickname", "phone", "email", "timezone"]}),
+        ("At the till", {"fields": ["require_pin"]}),
         (
             "Address",
             {"fields": ["street", "city", "state", "postal_code", "country", ("latitude", "longitude")]},

@@ -63,6 +63,13 @@ class Store(TenantModel):
         blank=True,
         help_text="Empty: the company's. Quiet hours and opening hours use it.",
     )
+    require_pin = models.BooleanField(
+        "require PIN",
+        default=False,
+        db_default=False,
+        help_text="A till with a key of this store sees points and discounts, and can redeem only after the shopper's "
+        "code, or the master PIN, was entered there: for 15 minutes. Keys without a store are not asked.",
+    )
     created_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:

@@ -14,14 +14,16 @@ def record(
     act: str,
     target: str = "",
     user: User | None = None,
+    key_id: int | None = None,
     detail: dict[str, Any] | None = None,
 ) -> AuditLine:
-    """Write one line for the current account, in the caller's transaction."""
+    """Write one line for the current account, in the caller's transaction. `key_id`: an API key did it."""
     return AuditLine.unscoped.create(
         account_id=current_account_id(),
         act=act,
         target=target[:200],
         user=user,
+        key_id=key_id,
         detail=detail or {},
     )
 

@@ -44,6 +44,7 @@ class Caller:
     points_hidden: bool  # the programme hides points, or is off: no answer tells a balance
     addresses: list[str]
     api_per_minute: int | None
+    pin_required: bool  # its store asks for the shopper's code before anything is redeemed
 
     # The framework asks every user this.
     is_authenticated = True
@@ -56,10 +57,11 @@ class Caller:
 _LOOK_UP = """
 SELECT k.id, k.account_id, k.scope, k.last_used_at, a.uid, a.timezone, a.country, s.store_id, a.currency,
        k.wallet_last_at,
-       coalesce(g.hide_points OR NOT g.enabled, true), k.addresses, a.api_per_minute
+       coalesce(g.hide_points OR NOT g.enabled, true), k.addresses, a.api_per_minute, coalesce(t.require_pin, false)
 FROM accounts_apikey k
 JOIN accounts_account a ON a.id = k.account_id
 LEFT JOIN stores_storekey s ON s.key_id = k.id
+LEFT JOIN stores_store t ON t.id = s.store_id
 LEFT JOIN loyalty_programme g ON g.account_id = k.account_id
 WHERE k.hash = %s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)
 """

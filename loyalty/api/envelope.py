@@ -110,7 +110,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     match error:
         case Throttled():
             wait = str(max(1, math.ceil(error.wait or 1)))
-            return failure(f"Too many calls. Try again in {wait} s.", 429, headers={"Retry-After": wait})
+            said = getattr(error, "sentence", f"Too many calls. Try again in {wait} s.")
+            return failure(said, 429, headers={"Retry-After": wait})
         case APIException():
             wait_s = getattr(error, "retry_after_s", None)
             headers = {"Retry-After": str(wait_s)} if wait_s else None

@@ -13,10 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from aiqsync.accounts.models import Scope
-from loyalty import discounts, ledger, links, refusals
+from loyalty import discounts, ledger, links, pins, refusals
 from loyalty.models import Channel, RedemptionState
 from loyalty.wallet import plain_points
 
+from .authentication import Caller
 from .base import TillView
 from .envelope import NotThere, Refused, Unreadable, answer
 from .once import REPLAYED
@@ -64,6 +65,8 @@ class Redeem(TillView):
         if len(order) > LONGEST_TRANSACTION:
             raise Refused(f"transactionID: at most {LONGEST_TRANSACTION} characters.")
         link = _link(self.caller.account_id, discount, token, now)
+        if self.caller.pin_required:
+            _need_proof(self.caller, link, links.issued_at(token), now)
         try:
             done = discounts.redeem(
                 account_id=self.caller.account_id,
@@ -177,6 +180,19 @@ def _link(account_id: int, discount: str, token: str, now: datetime) -> links.Li
         raise NotThere("This redemption address is not valid.") from None
     except links.ExpiredLink:
         raise Refused("This address is over 24 hours old; read the wallet again.") from None
+
+
+def _need_proof(caller: Caller, link: links.Link, issued_at: datetime, now: datetime) -> None:
+    """The key's store asks for the shopper's code: it was entered before the wallet was read, or since.
+
+    What was redeemed by this address already is answered again, however long ago that was.
+    """
+    since = issued_at - pins.PROVED_FOR
+    asked = {"account_id": caller.account_id, "persona_id": link.persona_id}
+    if pins.proved_since(**asked, key_id=caller.key_id, since=since, now=now):
+        return
+    if not discounts.is_redeemed(**asked, discount_id=link.discount_id, n=link.n):
+        raise Refused("This store asks for the shopper's code first: send one, enter it, and read the wallet again.")
 
 
 def _balance_then(done: ledger.Redeemed) -> Decimal:

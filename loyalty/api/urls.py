@@ -9,7 +9,9 @@ from .contact_views import Attributes, ContactBySource, ContactDetail, Contacts,
 from .docs import Docs, Schema
 from .history_views import Adjustments, Orders, Recommendations, Redemptions, Timeline
 from .marketing_views import Audiences, Campaigns, CampaignsOfAccount, CampaignStats, Conversions
+from .pass_views import WalletLink, WalletPasses
 from .persona_views import LookupEmail, LookupPhone, Loyalty, LoyaltyContact, LoyaltyLookup
+from .pin_views import VerifyContactWallet, VerifyWallet, ViewContactWallet, ViewWallet
 from .points_views import Adjust
 from .product_views import Products
 from .push_views import Inventory, Member, Members, Sale, Sales
@@ -26,6 +28,12 @@ _REDEEM = "v1.1/discount/redeem/<uid>/<discount>/<token>"
 urlpatterns = [
     *route("v2/wallet", WalletBody),
     *route("v2/wallet/<phone>", WalletByPhone),
+    *route("v2/wallet/link/<cid>", WalletLink),
+    *route("v2/walletPassDownloadLinks/<cid>", WalletPasses),
+    *route("v2/verify/wallet", VerifyWallet),
+    *route("v2/view/wallet", ViewWallet),
+    *route("v2/verify/contact/wallet", VerifyContactWallet),
+    *route("v2/view/contact/wallet", ViewContactWallet),
     *route(_REDEEM, Redeem),
     # A transaction id may hold slashes; it is the rest of the path.
     *route(_REDEEM + "/<path:transaction>", RedeemForOrder),

@@ -12,6 +12,8 @@ from .consent import (
     Message,
     MessageState,
     Pin,
+    PinUse,
+    PinUseKind,
 )
 from .contacts import (
     Attribute,
@@ -165,6 +167,8 @@ __all__ = [
     "OptInNeeded",
     "Persona",
     "Pin",
+    "PinUse",
+    "PinUseKind",
     "PointsImport",
     "Programme",
     "ProgrammeChange",

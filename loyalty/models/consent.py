@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from aiqsync.accounts.models import ApiKey
 from aiqsync.accounts.tenancy import TenantKey, TenantModel, tenant_parent
 from stores.models import Store
 
@@ -146,4 +147,30 @@ class Pin(TenantModel):
             models.UniqueConstraint(fields=["persona"], condition=Q(closed_at=None), name="pin_one_live"),
             models.CheckConstraint(condition=Q(tries__lte=5), name="pin_tries"),
             models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="pin_expires"),
+        ]
+
+
+class PinUseKind(models.TextChoices):
+    """What came as a code."""
+
+    PIN = "pin", "a code that was sent"
+    SHOWN = "shown", "the code of the shopper's page"
+    MASTER = "master", "the master PIN"
+    WRONG = "wrong", "a wrong code"
+
+
+class PinUse(TenantModel):
+    """A code that came by a key of the API: what it was, never its digits. Kept for two days."""
+
+    persona = TenantKey(Persona, on_delete=models.CASCADE, related_name="pin_uses")
+    key = TenantKey(ApiKey, on_delete=models.CASCADE, db_index=False, related_name="pin_uses")
+    store = TenantKey(Store, on_delete=models.CASCADE, null=True, related_name="+")
+    kind = models.CharField(max_length=6, choices=PinUseKind)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["key", "persona", "-at"], name="pin_use_proof"),
+            models.Index(fields=["key", "-at"], condition=Q(kind="wrong"), name="pin_use_wrong"),
+            models.Index(fields=["at"], name="pin_use_at"),
         ]

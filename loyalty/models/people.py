@@ -71,6 +71,10 @@ class Persona(TenantModel):
         default=False, db_default=False, editable=False,
         help_text="Made by a rehearsal: outside every figure, list and text, for ever.",
     )  # fmt: skip
+    link_version = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False,
+        help_text="Of the addresses of the shopper's page: raised, those that are out end.",
+    )  # fmt: skip
     archived_at = models.DateTimeField(null=True, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

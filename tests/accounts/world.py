@@ -212,6 +212,7 @@ def _consent_rows(word, now, persona) -> None:
         key="m1", channel="sms", address=persona.phone, persona=persona, purpose="notice", body=word, not_before=now
     )
     y.Pin.objects.create(persona=persona, digest="0", created_at=now, expires_at=now + timedelta(minutes=5))
+    y.PinUse.objects.create(persona=persona, key=ApiKey.objects.first(), kind="pin", at=now)
 
 
 def snapshot(account: Account) -> dict[str, list[dict]]:

@@ -6,14 +6,24 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from aiqsync.accounts import audit
-from aiqsync.accounts.models import User
+from aiqsync.accounts.models import ApiKey, User
 from aiqsync.accounts.tenancy import acting_in
 from integrations import landing
 from integrations.kit.records import CustomerRecord
 from integrations.models import Origin
 from integrations.sink import Batch, sink
 from loyalty import consent, erasure, ledger, merging, messages, personas, pins, profile, receipts
-from loyalty.models import Audience, AudienceMember, BlockedPhone, Persona, Review, Source, SourceMove, SuspectNumber
+from loyalty.models import (
+    Audience,
+    AudienceMember,
+    BlockedPhone,
+    Persona,
+    PinUse,
+    Review,
+    Source,
+    SourceMove,
+    SuspectNumber,
+)
 from tests.factories import make_account, make_discount, make_user
 from tests.records import NOON, customer, line, make_origin, sale
 
@@ -104,6 +114,9 @@ class Somebody:
             messages.queue(**self.ids, key=f"notice:{PHONE}", channel="email", address=EMAIL, purpose="notice",
                            subject="Ada", body="Dear Ada", persona_id=self.ada.pk, now=NOON)  # fmt: skip
             pins.send(persona=self.ada, now=NOON, user=by, channel="email")
+            PinUse.objects.create(
+                persona=self.ada, key=ApiKey.make(account=account, name="till")[0], kind="pin", at=NOON
+            )
             anonymous = sale("s-none", net=1000, tax=0)
             arrive(self.origin, anonymous)
             receipt = self.ada.sale_states.model.objects.get(sale__external_id="s-none").sale

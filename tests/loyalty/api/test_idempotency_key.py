@@ -84,7 +84,7 @@ class TestRepeated:
         """A route's POST or PUT is either declared to read, or its answer is kept."""
         views = {p.callback.cls for p in urls.urlpatterns if issubclass(getattr(p.callback, "cls", object), TillView)}
         reading = {view.__name__ for view in views if view.reads}
-        assert reading == {"WalletBody", "LoyaltyLookup", "Refer"}
+        assert reading == {"WalletBody", "LoyaltyLookup", "Refer", "ViewWallet", "ViewContactWallet"}
 
 
 class TestAnotherCall:

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from aiqsync.accounts.models import Scope
+from aiqsync.accounts.tenancy import acting_in
 from integrations.models import Customer, Origin
+from loyalty import programme
 from loyalty.api import urls
 from loyalty.api.authentication import BAD_KEY, RANK
 from loyalty.api.base import TillView
@@ -18,6 +20,7 @@ from .pos import connect
 from .till import PHONE, Till, sentence
 
 READ, POS, ADMIN = Scope.READ, Scope.POS, Scope.ADMIN
+MASTER = "24681357"
 REDEEM = "v1.1/discount/redeem/<str:uid>/<str:discount>/<str:token>"
 SALE = {"visit": {"pos_id": "R1", "transaction_date": "2026-04-12 17:31:04 +0000", "transaction_total": 5}}
 
@@ -25,6 +28,13 @@ SALE = {"visit": {"pos_id": "R1", "transaction_date": "2026-04-12 17:31:04 +0000
 TABLE = [
     ("v2/wallet", "POST", READ, {"phone": PHONE}, 404),
     ("v2/wallet/<str:phone>", "GET", READ, None, 404),
+    ("v2/wallet/link/<str:cid>", "GET", READ, None, 404),
+    ("v2/wallet/link/<str:cid>", "DELETE", POS, None, 404),
+    ("v2/walletPassDownloadLinks/<str:cid>", "GET", READ, None, 404),
+    ("v2/verify/wallet", "POST", POS, {"phone": PHONE}, 404),
+    ("v2/view/wallet", "POST", READ, {"phone": PHONE, "code": MASTER}, 404),
+    ("v2/verify/contact/wallet", "POST", POS, {"email": "ada@example.test"}, 404),
+    ("v2/view/contact/wallet", "POST", READ, {"email": "ada@example.test", "code": MASTER}, 404),
     (REDEEM, "PUT", POS, None, 403),
     (REDEEM + "/<path:transaction>", "PUT", POS, None, 403),
     ("v2/redemptions/<str:redemption>/revert", "POST", POS, None, 404),
@@ -103,6 +113,8 @@ def address(till):
     discount = make_discount(till.account, points=100)
     store = make_store(till.account)
     connect(till.account)
+    with acting_in(till.account.pk):
+        programme.set_master_pin(account_id=till.account.pk, digits=MASTER)
     done = till.data("PUT", till.url(discount) + "/T0")
     head, token = till.url(discount).rsplit("/", 1)
     known = {"phone": PHONE, "pii": PHONE, "email": "ada@example.test", "uid": till.account.uid, "token": token,

@@ -7,7 +7,14 @@ from loyalty.api.schema import CODES
 
 from . import openapi
 
-READING = {"/api/v2/wallet", "/api/v1.1/contact/referral/{uid}"}  # by POST
+READING = {
+    "/api/v2/wallet", "/api/v2/view/wallet", "/api/v2/view/contact/wallet", "/api/v1.1/contact/referral/{uid}",
+}  # by POST; fmt: skip
+    "/api/v2/wallet",
+    "/api/v2/view/wallet",
+    "/api/v2/view/contact/wallet",
+    "/api/v1.1/contact/referral/{uid}",
+}  # by POST
 OPERATIONS = [pytest.param(*key, id=" ".join(key)) for key in openapi.operations()]
 
 

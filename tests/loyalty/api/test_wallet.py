@@ -59,10 +59,11 @@ def test_field_by_field(till, settings):
     make_discount(till.account, points=2000, percent=Decimal("12.5"), name="Much")
     before, told, after = timezone.now(), till.wallet(), timezone.now()
     assert set(told) == {"contactID", "loyaltyPoints", "hidePointsInWallet", "audiences", "discountTemplates",
-                         "loyalty", "asOf", "salesReadUntil", "nextToExpire", "openRedemptions"}  # fmt: skip
+                         "loyalty", "pinRequired", "asOf", "salesReadUntil", "nextToExpire",
+                         "openRedemptions"}  # fmt: skip
     assert told["contactID"] == str(till.persona.contact_id)
     assert (told["loyaltyPoints"], told["hidePointsInWallet"], told["audiences"]) == (1000, False, None)
-    assert told["loyalty"] is True and told["openRedemptions"] is None
+    assert told["loyalty"] is True and told["pinRequired"] is False and told["openRedemptions"] is None
     assert int(before.timestamp()) <= told["asOf"] <= after.timestamp()
     first, second = told["discountTemplates"]
     url = first.pop("redemptionURL")
