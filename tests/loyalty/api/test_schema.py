@@ -7,14 +7,13 @@ from loyalty.api.schema import CODES
 
 from . import openapi
 
+# By POST.
 READING = {
-    "/api/v2/wallet", "/api/v2/view/wallet", "/api/v2/view/contact/wallet", "/api/v1.1/contact/referral/{uid}",
-}  # by POST; fmt: skip
     "/api/v2/wallet",
     "/api/v2/view/wallet",
     "/api/v2/view/contact/wallet",
     "/api/v1.1/contact/referral/{uid}",
-}  # by POST
+}
 OPERATIONS = [pytest.param(*key, id=" ".join(key)) for key in openapi.operations()]
 
 
