@@ -13,6 +13,7 @@ from aiqsync.accounts.tenancy import TenantModel, acting_in
 from integrations.models import Customer, RefusedRow, SaleLine, Suppression
 from loyalty import audits, closes, consent, erasure, ledger, merging, messages, personas, reports, search, wallet
 from loyalty.models import (
+    Attribute,
     CheckIn,
     ConsentLine,
     ConsentState,
@@ -22,6 +23,7 @@ from loyalty.models import (
     Lot,
     Message,
     MonthFigure,
+    Override,
     Persona,
     Redemption,
     SaleState,
@@ -70,6 +72,7 @@ STAYS = {
     },
     "integrations_refusedrow": {"stream": "which stream", "external_id": "planted by hand"},
     "loyalty_attachment": {},
+    "loyalty_attribute": {},
     "loyalty_audiencemember": {},
     "loyalty_blockedphone": {"phone": "planted by hand: it tells whose it is"},
     "loyalty_booststate": {},
@@ -84,11 +87,13 @@ STAYS = {
     "loyalty_message": {"channel": "", "state": ""},
     "loyalty_mirrorstate": {},
     "loyalty_notthesame": {},
+    "loyalty_override": {"field": "one of a list"},
     "loyalty_persona": {},
     "loyalty_pin": {"channel": ""},
     "loyalty_redemption": {
         "transaction": "the order's number", "channel": "", "state": "", "matched_by": "", "why_ended": "",
     },
+    "loyalty_referral": {},
     "loyalty_rehearsal": {
         "address": "where tills reach us", "state": "", "steps": "what the walk of the test shopper said: he is nobody",
     },
@@ -143,6 +148,8 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
                        source="form", now=NOON, persona_id=full.ada.pk)  # fmt: skip
         ContactAlias.objects.create(persona=full.ada, alias="9001", origin=full.origin, points=5)
         SourceHint.objects.create(persona=full.ada, platform="clover", external_id="D4")
+        Override.objects.create(persona=full.ada, field="address", value="a")
+        Attribute.objects.create(persona=full.ada, key="a", value="b")
         record = Source.objects.filter(persona=full.ada).first().customer
         WaitingBalance.objects.create(origin=record.origin, customer=record, points=5)
         CheckIn.objects.create(store=make_store(full.account), persona=full.ada, at=NOON, changed_at=NOON)
@@ -150,7 +157,7 @@ def test_a_planted_word_is_found_nowhere_afterwards(full):
                                     created_at=NOON)  # fmt: skip
         AuditLine.objects.exclude(detail__has_key="contact_id").exclude(detail__has_key="merge").delete()
     empty = {"loyalty_booststate", "loyalty_mirrorstate", "loyalty_wallet", "loyalty_notthesame",
-             "loyalty_rehearsal"}  # fmt: skip
+             "loyalty_referral", "loyalty_rehearsal"}  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for table in ("loyalty_entry", "loyalty_consentline"):
