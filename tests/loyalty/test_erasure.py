@@ -84,6 +84,7 @@ STAYS = {
     "loyalty_notthesame": {},
     "loyalty_persona": {},
     "loyalty_pin": {"channel": ""},
+    "loyalty_pinuse": {"kind": "one of a list"},
     "loyalty_redemption": {
         "transaction": "the order's number", "channel": "", "state": "", "matched_by": "", "why_ended": "",
     },
