@@ -24,7 +24,7 @@ _STORE = "(SELECT name FROM stores_store st WHERE st.id = {}) AS store"
 # In the file's order. Each row becomes an object; `rows` are the group's personas.
 _SECTIONS: dict[str, str] = {
     "identity": """SELECT p.contact_id, p.first_name, p.last_name, p.phone, p.phone_raw, p.email, p.birth_date,
-            p.customer_type, p.member_from, r.contact_id AS merged_into, f.name AS favourite_store,
+            p.address, p.customer_type, p.member_from, r.contact_id AS merged_into, f.name AS favourite_store,
             u.name AS usual_store, p.created_at, p.last_seen_at, p.archived_at, p.is_test, w.balance
         FROM loyalty_persona p LEFT JOIN loyalty_persona r ON r.id = p.merged_into_id
         LEFT JOIN stores_store f ON f.id = coalesce(p.favourite_store_id, p.usual_store_id)
@@ -44,6 +44,11 @@ _SECTIONS: dict[str, str] = {
         WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
     "records_named": """SELECT platform, external_id AS record, at FROM loyalty_sourcehint
         WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
+    "set_by_hand": """SELECT field, value, at FROM loyalty_override WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
+    "attributes": """SELECT parent, key, value, at FROM loyalty_attribute
+        WHERE persona_id = ANY(%(rows)s) ORDER BY id""",
+    "check_ins": f"""SELECT {_STORE.format("i.store_id")}, i.first_name, i.initial, i.reason, i."order", i.state, i.at
+        FROM loyalty_checkin i WHERE i.persona_id = ANY(%(rows)s) ORDER BY i.id""",
     "sales": """SELECT s.kind, s.number, s.receipt, s.sold_at, l.name AS place, s.fulfilment, s.currency, s.lines_cents,
             s.discount_cents, s.tax_cents, s.total_cents, s.net_cents, s.payments, s.discounts,
             (SELECT json_agg(json_build_object('name', n.name, 'sku', n.sku, 'brand', n.brand, 'category', n.category,

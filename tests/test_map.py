@@ -132,6 +132,8 @@ KNOWN_UNSCOPED = {
     "loyalty/details.py": "is given the account, or one of its personas",
     "loyalty/overrides.py": "is given the account",
     "loyalty/pins.py": "is given a persona",
+    "loyalty/wallet_links.py": "a shopper's page is open to whoever has its signed address, which names the persona",
+    "loyalty/views.py": "the same page, of the account that the address led to",
     "loyalty/discounts.py": "is given the account; the nightly look is over all of them",
     "loyalty/pictures.py": "is given a discount; a picture's address is public and says nothing of whose it is",
     "loyalty/checkins.py": "is given the account; old visits end in all of them",

@@ -74,9 +74,12 @@ def _whole(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, "").strip()
     if not text:
         return default
-    if len(text) > 24 or not text.removeprefix("-").isascii() or not text.removeprefix("-").isdigit():
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
         raise Unreadable(f"{name}: must be a whole number.")
-    return int(text)
+    if text.startswith("-"):
+        return -1
+    return int(digits) if len(digits) <= 12 else FARTHEST
 
 
 def contact(caller: Caller, cid: str) -> int:

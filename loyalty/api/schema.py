@@ -104,8 +104,12 @@ class TillSchema(AutoSchema):
         if body := operation.get("requestBody"):
             # Whatever type a caller names, it is read as JSON.
             body["content"] = {"application/json": next(iter(body["content"].values()))}
+        # Success is 200, also for something new and for something that went.
+        operation["responses"] = {
+            "200" if code.startswith("2") else code: told for code, told in operation["responses"].items()
+        }
         for code, told in operation["responses"].items():
-            if code.startswith("2"):
+            if code == "200":
                 held = told.get("content", {}).get("application/json", {})
                 told["content"] = {"application/json": held | {"schema": self._enveloped(held.get("schema"))}}
                 told["headers"] = _LEFT | (_REPLAYED if self.changes_something else {})

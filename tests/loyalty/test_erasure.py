@@ -90,6 +90,7 @@ STAYS = {
     "loyalty_override": {"field": "one of a list"},
     "loyalty_persona": {},
     "loyalty_pin": {"channel": ""},
+    "loyalty_pinuse": {"kind": "one of a list"},
     "loyalty_redemption": {
         "transaction": "the order's number", "channel": "", "state": "", "matched_by": "", "why_ended": "",
     },

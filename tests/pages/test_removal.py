@@ -12,8 +12,8 @@ from aiqsync.accounts.models import AuditLine
 from aiqsync.accounts.roles import Role
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import access, exports, profile
-from loyalty.models import ContactAlias, Entry, Persona, SourceHint
-from tests.factories import make_key, make_persona, make_user
+from loyalty.models import Attribute, CheckIn, ContactAlias, Entry, Override, Persona, SourceHint
+from tests.factories import make_key, make_persona, make_store, make_user
 from tests.loyalty.removed import EMAIL, NOON, PHONE, Somebody, everywhere
 
 pytestmark = pytest.mark.django_db
@@ -208,6 +208,10 @@ class TestCopyOfEverything:
         with acting_in(shop.account.pk):
             ContactAlias.objects.create(persona=shop.ada, alias="AIQ-77", origin=shop.origin, points=5)
             SourceHint.objects.create(persona=shop.ada, platform="clover", external_id="D4-told")
+            Override.objects.create(persona=shop.ada, field="address", value="9 Kept Road")
+            Attribute.objects.create(persona=shop.ada, key="shirt", value="L")
+            CheckIn.objects.create(store=make_store(shop.account), persona=shop.ada, reason="pick-up", at=NOON,
+                                   changed_at=NOON)  # fmt: skip
         held = self.export(client, shop)
         assert list(held) == access.sections()
         empty = {name for name, rows in held.items() if not rows}
@@ -216,6 +220,8 @@ class TestCopyOfEverything:
             str(row.contact_id) for row in Persona.unscoped.filter(pk__in=[shop.ada.pk, shop.merge.loser_id])
         }
         assert held["sources"][0]["phone_raw"] == "604 555 0142" and held["sources"][0]["record"] == "c-ada"
+        assert held["set_by_hand"][0]["value"] == "9 Kept Road" and held["attributes"][0]["key"] == "shirt"
+        assert held["check_ins"][0]["reason"] == "pick-up"
         (bought,) = [one for one in held["sales"] if one["number"] == "IN-s-ada"]
         assert bought["lines"][0]["name"] == "Flower" and bought["because"].startswith("$100.00 before tax")
         assert sum(one["points"] for one in held["entries"]) == 560 == held["identity"][0]["balance"]
@@ -233,7 +239,7 @@ class TestCopyOfEverything:
 
     def test_each_field_of_the_persona_is_told(self, client, shop):
         """A new one is said, or named here: what is ours alone, or stands there under another name."""
-        ours = {"id", "account", "name_key", "surname_key", "erased_at"}
+        ours = {"id", "account", "name_key", "surname_key", "erased_at", "link_version"}
         fields = {field.name for field in Persona._meta.concrete_fields} - ours
         assert fields <= set(self.export(client, shop)["identity"][0])
 
