@@ -170,6 +170,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "DESCRIPTION": "What tills, web shops and integrators call. Every call carries `X-APIKEY`.",
+    "ENUM_NAME_OVERRIDES": {
+        "CheckInState": ["waiting", "serving", "served", "skipped", "no-show"],
+        "ConsentState": ["unknown", "requested", "in", "out", "stopped"],
+    },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "loyalty.api.schema.complete"],
 }
 

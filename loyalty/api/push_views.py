@@ -100,10 +100,14 @@ def _told(one: Any, contacts: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return {"posID": one.external_id, **told} if kind == "sales" else told
 
 
-def _documented(summary: str):
-    """How a call stands in the schema; the body is the POS's own, so it is any object."""
+_OBJECTS = {"application/json": {"type": "array", "items": {"type": "object", "additionalProperties": {}}}}
+
+
+def _documented(summary: str, *, many: bool = False):
+    """How a call stands in the schema; the body is the POS's own, so it is any object, or an array of them."""
+    body = _OBJECTS if many else OpenApiTypes.OBJECT
     return extend_schema_view(
-        post=extend_schema(summary=summary, tags=["push"], request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
+        post=extend_schema(summary=summary, tags=["push"], request=body, responses=OpenApiTypes.OBJECT)
     )
 
 
@@ -114,7 +118,7 @@ class Sale(_Pushed):
     kind, alone = "sales", True
 
 
-@_documented("Add or update sales")
+@_documented("Add or update sales", many=True)
 class Sales(_Pushed):
     """The same for at most 1,000; one that cannot be taken is told by its index, the others are taken."""
 
@@ -128,14 +132,14 @@ class Member(_Pushed):
     kind, alone = "customers", True
 
 
-@_documented("Add or update customers of the POS")
+@_documented("Add or update customers of the POS", many=True)
 class Members(_Pushed):
     """The same for at most 1,000."""
 
     kind = "customers"
 
 
-@_documented("Add or update stock")
+@_documented("Add or update stock", many=True)
 class Inventory(_Pushed):
     """Products and their levels, at most 100 a call. A quantity is what is there now, not what moved."""
 

@@ -12,6 +12,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiTypes
 
 from loyalty.idempotency import LONGEST_KEY
 
+from .examples import EXAMPLES
+
 # When each of them is answered; the documentation page lists them too.
 CODES = {
     400: "A field is wrong, or the call is refused; the sentence says why.",
@@ -101,9 +103,12 @@ class TillSchema(AutoSchema):
         operation = super().get_operation(*given, **named)
         if not operation:
             return operation
+        shown = EXAMPLES.get(f"{self.method} {self.path}")
         if body := operation.get("requestBody"):
             # Whatever type a caller names, it is read as JSON.
             body["content"] = {"application/json": next(iter(body["content"].values()))}
+            if shown and shown["request"] is not None:
+                body["content"]["application/json"]["example"] = shown["request"]
         # Success is 200, also for something new and for something that went.
         operation["responses"] = {
             "200" if code.startswith("2") else code: told for code, told in operation["responses"].items()
@@ -112,6 +117,8 @@ class TillSchema(AutoSchema):
             if code == "200":
                 held = told.get("content", {}).get("application/json", {})
                 told["content"] = {"application/json": held | {"schema": self._enveloped(held.get("schema"))}}
+                if shown:
+                    told["content"]["application/json"]["example"] = shown["answer"]
                 told["headers"] = _LEFT | (_REPLAYED if self.changes_something else {})
                 told["description"] = told.get("description") or "Done."
         codes = [*_ALWAYS, *(_WITH_BODY if "requestBody" in operation else ())]

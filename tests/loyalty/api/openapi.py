@@ -30,18 +30,23 @@ def conforms(method: str, path: str, response: Any) -> None:
         raise AssertionError(f"{method} {path}, {where}: {error.message[:300]}") from None
 
 
-def _strict(schema: Any) -> Any:
-    """OpenAPI 3.0 as JSON Schema: references followed, `nullable` as a type beside, no field that is not declared."""
+def _strict(schema: Any, *, closed: bool = True) -> Any:
+    """OpenAPI 3.0 as JSON Schema: references followed, `nullable` as a type beside, no field that is not declared.
+
+    `closed` False: other fields may be there, as callers may send what we do not read.
+    """
     if isinstance(schema, list):
-        return [_strict(one) for one in schema]
+        return [_strict(one, closed=closed) for one in schema]
     if not isinstance(schema, dict):
         return schema
     if reference := schema.get("$ref"):
-        return _strict(document()["components"]["schemas"][reference.rsplit("/", 1)[1]])
-    made = {name: _strict(one) for name, one in schema.items() if name not in ("nullable", "example", "properties")}
+        return _strict(document()["components"]["schemas"][reference.rsplit("/", 1)[1]], closed=closed)
+    left_out = ("nullable", "example", "properties")
+    made = {name: _strict(one, closed=closed) for name, one in schema.items() if name not in left_out}
     if "properties" in schema:
-        made["properties"] = {name: _strict(one) for name, one in schema["properties"].items()}
-        made.setdefault("additionalProperties", False)
+        made["properties"] = {name: _strict(one, closed=closed) for name, one in schema["properties"].items()}
+        if closed:
+            made.setdefault("additionalProperties", False)
     if schema.get("nullable"):
-        return {"anyOf": [made, {"type": "null"}]} if len(made) > 0 else {}
+        return {"anyOf": [made, {"type": "null"}]} if made else {}
     return made
