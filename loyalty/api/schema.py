@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiTypes
 
 from loyalty.idempotency import LONGEST_KEY
 
+from .evidence import DOCUMENTED, EVIDENCE, OLDER, SAID
 from .examples import EXAMPLES
 
 # When each of them is answered; the documentation page lists them too.
@@ -83,6 +84,9 @@ class TillSchema(AutoSchema):
         words = re.sub(r"[^a-zA-Z0-9]+", "_", self.path.removeprefix("/api")).strip("_")
         return f"{self.method.lower()}_{words}"
 
+    def is_deprecated(self) -> bool:
+        return self.path in OLDER
+
     @property
     def changes_something(self) -> bool:
         return self.method not in ("GET", "HEAD", *getattr(self.view, "reads", ()))
@@ -103,6 +107,9 @@ class TillSchema(AutoSchema):
         operation = super().get_operation(*given, **named)
         if not operation:
             return operation
+        kind = EVIDENCE.get(self.path, DOCUMENTED)
+        operation["x-evidence"] = kind
+        operation["description"] = f"{operation.get('description', '')}\n\n{SAID[kind]}".strip()
         shown = EXAMPLES.get(f"{self.method} {self.path}")
         if body := operation.get("requestBody"):
             # Whatever type a caller names, it is read as JSON.

@@ -3,6 +3,7 @@
 import pytest
 from drf_spectacular.validation import validate_schema
 
+from loyalty.api.evidence import EVIDENCE, OLDER, SAID
 from loyalty.api.schema import CODES
 
 from . import openapi
@@ -50,6 +51,16 @@ class TestEach:
             schema = openapi._strict(told["content"]["application/json"]["schema"])
             assert {"code", "success"} <= set(schema["properties"])
             assert ("data" if code.startswith("2") else "errors") in schema["properties"]
+
+
+def test_each_path_says_how_it_is_known():
+    """A new one is put into its list."""
+    paths = openapi.document()["paths"]
+    assert set(paths) == set(EVIDENCE) and set(paths) >= OLDER
+    for path, methods in paths.items():
+        for one in methods.values():
+            assert one["x-evidence"] == EVIDENCE[path] and SAID[EVIDENCE[path]] in one["description"]
+            assert one.get("deprecated", False) == (path in OLDER)
 
 
 def test_the_page_lists_calls_and_codes(client):
