@@ -114,10 +114,19 @@ def redeem(*, account_id: int, store_id: int | None, **asked: Any) -> ledger.Red
     return ledger.redeem(account_id=account_id, store_id=store_id, per_order=allowed, **asked)
 
 
-def is_redeemed(*, account_id: int, persona_id: int, discount_id: int, n: int) -> bool:
-    """Whether this use of a discount was made, whatever became of it since."""
-    made = Redemption.unscoped.filter(account_id=account_id, discount_id=discount_id, n=n)
-    return made.filter(Q(persona_id=persona_id) | Q(asked_as_id=persona_id)).exists()
+def use_of(*, account_id: int, persona_id: int, discount_id: int, n: int, transaction: str) -> str:
+    """What an address has made: "same" (this very call, which takes nothing again), "other" (an order besides), or "".
+
+    Of the same order whatever the address, as `loyalty_redeem` knows it again; a use without an order takes up one.
+    """
+    made = Redemption.unscoped.filter(account_id=account_id, discount_id=discount_id)
+    made = made.filter(Q(persona_id=persona_id) | Q(asked_as_id=persona_id))
+    orders = set(made.filter(n=n).values_list("transaction", flat=True)[:10])
+    if orders and (not transaction or orders & {"", transaction}):
+        return "same"
+    if transaction and made.filter(transaction=transaction).exists():
+        return "same"
+    return "other" if orders else ""
 
 
 def per_order(*, account_id: int, store_id: int | None) -> int:

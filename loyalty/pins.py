@@ -82,6 +82,13 @@ class WrongPin(Exception):
         self.counted = counted
 
 
+class Gone(WrongPin):
+    """He was removed on request while the code was being typed: there is nobody whose code it could be."""
+
+    def __init__(self) -> None:
+        super().__init__("This person was removed on request.", counted=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """`instead_of`: the channel it would have gone by, had its address not sent STOP; empty when it went that way."""
@@ -222,7 +229,9 @@ def prune(*, now: datetime) -> int:
 
 def _live(persona: Persona, now: datetime) -> Pin:
     """The row that counts tries: the live code's, else one without a code."""
-    Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk)  # two tries at once are two tries
+    held = Persona.unscoped.select_for_update(no_key=True).get(pk=persona.pk)  # two tries at once are two tries
+    if held.erased_at:
+        raise Gone
     # One from the future was made before the clock was put back: it would be good for longer than five minutes.
     over = Q(expires_at__lte=now) | Q(created_at__gt=now + AHEAD)
     Pin.unscoped.filter(over, persona=persona, closed_at=None).update(closed_at=now)
@@ -276,8 +285,10 @@ def _way(persona: Persona, channel: str | None, asked: str) -> tuple[str, str, s
         .values_list("channel", "address")
     )
     for way in known:
-        if way not in stopped:
-            return *way, "" if way == known[0] else known[0][0]
+        if way not in stopped and messages.can_ask(way[0]):
+            return *way, "" if way == known[0] or known[0] not in stopped else known[0][0]
+    if known and len(stopped) < len(known):
+        raise NotSent("Nothing carries messages here: no code can be sent. Use the master PIN after checking an id.")
     if known:
         raise NotSent("This shopper sent STOP: no code can be sent. Use the master PIN after checking an id.")
     raise NotSent("There is no phone and no e-mail to send a code to. Use the master PIN after checking an id.")

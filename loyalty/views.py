@@ -68,10 +68,18 @@ def wallet_page(request: HttpRequest, token: str) -> HttpResponse:
     return _private(page)
 
 
+# What is said to staff in other words.
+_IN_WORDS = {
+    wallet.BLOCKED: "It cannot be used with this phone number.",
+    wallet.MIRRORED: "Ask at the till.",
+    wallet.NO_CODE: "None is left.",
+}
+
+
 def _row(reward: wallet.Reward, shown: wallet.WalletView, currency: str) -> dict[str, object]:
     """A reward with how far it is. Where the programme hides points nothing tells how many there are."""
     short = reward.points > shown.points
-    why = "" if reward.available else reward.why_not
+    why = "" if reward.available else _IN_WORDS.get(reward.why_not, reward.why_not)
     if short and not reward.available and reward.why_not == reward.points_short(shown.points):
         why = "" if shown.hidden else f"{wallet.plain_points(reward.points - shown.points)} points to go"
     return {

@@ -10,6 +10,10 @@ from django.utils import timezone
 
 from . import freshness, pictures, pins
 
+# Why not, in words for staff; a page for the shopper has its own for these.
+BLOCKED = "The phone is on the employee points blocklist."
+MIRRORED = "The points are those of the POS's own programme; redeem there."
+NO_CODE = "All its coupon codes are used."
 # An ended discount is greyed, not gone, for this long: staff can see why it stopped working.
 SHOWN_AFTER_END = timedelta(days=30)
 OPEN_SHOWN = 50  # the latest; a till needs those of the order before it
@@ -228,11 +232,11 @@ def _reward(row: tuple, balance: Decimal, now: datetime, blocked: bool, mirrored
     elif elsewhere:
         why_not = "It is not for this store."
     elif blocked:
-        why_not = "The phone is on the employee points blocklist."
+        why_not = BLOCKED
     elif mirrored and points and not takes_none:  # what costs nothing takes nothing from the POS's own balance
-        why_not = "The points are those of the POS's own programme; redeem there."
+        why_not = MIRRORED
     elif no_code:
-        why_not = "All its coupon codes are used."
+        why_not = NO_CODE
     ends = min((moment for moment in (ends_at, expires) if moment), default=None)
     reward = Reward(*plain, ends_at=ends, n=n, why_not=why_not)
     return replace(reward, why_not=reward.points_short(balance)) if not why_not and points > balance else reward

@@ -126,6 +126,8 @@ class ViewWallet(TillView):
         persona = _persona(self.caller, found_id(self.caller, asked))
         try:
             pins.prove(persona=persona, code=code, key_id=self.caller.key_id, store_id=self.caller.store_id, now=now)
+        except pins.Gone:
+            raise NotThere(UNKNOWN) from None
         except pins.WrongPin as error:
             raise Refused(str(error)) from None
         return wallet_answer(request, self.caller, persona.pk, now=now)

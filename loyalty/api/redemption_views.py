@@ -66,7 +66,7 @@ class Redeem(TillView):
             raise Refused(f"transactionID: at most {LONGEST_TRANSACTION} characters.")
         link = _link(self.caller.account_id, discount, token, now)
         if self.caller.pin_required:
-            _need_proof(self.caller, link, links.issued_at(token), now)
+            _need_proof(self.caller, link, order, links.issued_at(token), now)
         try:
             done = discounts.redeem(
                 account_id=self.caller.account_id,
@@ -182,16 +182,18 @@ def _link(account_id: int, discount: str, token: str, now: datetime) -> links.Li
         raise Refused("This address is over 24 hours old; read the wallet again.") from None
 
 
-def _need_proof(caller: Caller, link: links.Link, issued_at: datetime, now: datetime) -> None:
+def _need_proof(caller: Caller, link: links.Link, order: str, issued_at: datetime, now: datetime) -> None:
     """The key's store asks for the shopper's code: it was entered before the wallet was read, or since.
 
-    What was redeemed by this address already is answered again, however long ago that was.
+    A call that was carried out already is answered again, however long ago that was. An address that has paid for one
+    order pays for another only right after the code: otherwise one code would be good for a whole day of orders.
     """
-    since = issued_at - pins.PROVED_FOR
     asked = {"account_id": caller.account_id, "persona_id": link.persona_id}
-    if pins.proved_since(**asked, key_id=caller.key_id, since=since, now=now):
+    use = discounts.use_of(**asked, discount_id=link.discount_id, n=link.n, transaction=order)
+    if use == "same":
         return
-    if not discounts.is_redeemed(**asked, discount_id=link.discount_id, n=link.n):
+    since = (now if use else issued_at) - pins.PROVED_FOR
+    if not pins.proved_since(**asked, key_id=caller.key_id, since=since, now=now):
         raise Refused("This store asks for the shopper's code first: send one, enter it, and read the wallet again.")
 
 

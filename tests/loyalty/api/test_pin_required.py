@@ -142,6 +142,28 @@ class TestRedeem:
         assert again.content == first.content and again["Idempotent-Replayed"] == "true"
         assert strict.balance == 900
 
+    def test_what_another_store_used_pays_for_no_order_here(self, strict, shop):
+        """An address knows who it is for, not who entered a code: used elsewhere, it is still none that was proved."""
+        [url] = urls(shop.wallet())
+        shop.data("PUT", url + "/T1")
+        assert "code first" in strict.refused(400, "PUT", url + "/T2")
+        assert strict.balance == 900 and Redemption.unscoped.count() == 1
+        assert strict.data("PUT", url + "/T1")["transactionID"] == "T1"  # the same order is answered again
+
+    def test_one_code_is_not_good_for_a_day_of_orders(self, strict):
+        [url] = urls(proved(strict))
+        strict.data("PUT", url + "/T1")
+        later(minutes=16)
+        assert "code first" in strict.refused(400, "PUT", url + "/T2")
+        strict.data("PUT", url + "/T1")
+        assert strict.balance == 900
+
+    def test_first_without_an_order_then_with_it_is_one_use(self, strict, shop):
+        [url] = urls(shop.wallet())
+        shop.data("PUT", url)
+        strict.data("PUT", url + "/T1")
+        assert strict.balance == 900 and Redemption.unscoped.get().transaction == "T1"
+
     def test_given_back_it_is_spent(self, strict):
         (url,) = urls(proved(strict))
         done = strict.data("PUT", url + "/T1")

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from aiqsync.accounts.models import ApiKey, AuditLine
 from aiqsync.accounts.tenancy import acting_in
-from loyalty import consent, messages, pins, programme
+from loyalty import consent, erasure, messages, pins, programme
 from loyalty.models import IdempotentCall, Identifier, Message, Persona, Pin, PinUse, Programme, UnmatchedCall
 from stores.models import StoreKey
 from tests.factories import make_account, make_discount, make_persona, make_store
@@ -329,3 +329,23 @@ def _stop(till, channel: str, address: str) -> None:
     consent.record(
         account_id=till.account.pk, channel=channel, address=address, act="stop", source="shopper", now=timezone.now()
     )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_removed_while_the_code_is_typed(till):
+    """Nothing of him is written once he is gone, and the caller hears what everybody hears of a stranger."""
+    verify(till)
+    right = code_of(till.persona)
+    second = race.overlap(
+        race.inside(till.account, lambda: erasure.erase(
+            account_id=till.account.pk, persona_id=till.persona.pk, user=None, now=timezone.now())),
+        lambda: view(till, right),
+    )  # fmt: skip
+    assert second.waited and sentence(second.answer(), 404) == "Contact not found"
+    assert not Pin.unscoped.exists() and not PinUse.unscoped.exists()
+
+
+def test_without_a_carrier_nothing_is_said_to_be_sent(till, settings):
+    settings.PRODUCTION = True
+    told = till.call("POST", VERIFY, {"phone": PHONE}, secure=True)
+    assert "carries messages" in sentence(told, 400) and not Message.unscoped.exists()

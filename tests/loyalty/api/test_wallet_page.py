@@ -12,7 +12,7 @@ from django.utils import timezone
 from aiqsync.accounts.models import ApiKey, AuditLine
 from aiqsync.accounts.tenancy import acting_in
 from loyalty import erasure, links, pins, wallet_links
-from loyalty.models import ContactAlias, Persona, Programme
+from loyalty.models import BlockedPhone, ContactAlias, Persona, Programme
 from stores.models import Store, StoreKey
 from tests.factories import make_account, make_discount, make_persona, make_store
 from tests.records import make_origin
@@ -197,3 +197,11 @@ class TestPage:
         assert Client().post(path).status_code == 405
         assert Client().head(path).status_code == 200
         assert Persona.unscoped.values().get(pk=till.persona.pk) == before
+
+
+def test_what_is_for_staff_is_said_to_the_shopper_in_other_words(till, client):
+    make_discount(till.account)
+    BlockedPhone.unscoped.create(account=till.account, phone=PHONE)
+    path = urlsplit(till.data("GET", f"/api/v2/wallet/link/{till.persona.contact_id}")["url"]).path
+    html = client.get(path).content.decode()
+    assert "blocklist" not in html and "cannot be used with this phone number" in html
