@@ -177,7 +177,7 @@ def test_a_sign_up_that_comes_before_it_goes_with_the_person():
 def test_a_sign_up_that_comes_after_it_is_refused(asked, monkeypatch):
     pair = Pair()
     if not asked:
-        monkeypatch.setattr(personas, "_refuse_removed", lambda *_: None)
+        monkeypatch.setattr(personas, "refuse_removed", lambda *_: None)
     erased, signed = met(pair.erase, pair.sign_up)
     assert erased.created
     assert isinstance(signed, personas.RemovedOnRequest) is asked, signed

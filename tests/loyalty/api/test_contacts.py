@@ -129,14 +129,15 @@ def test_pages_end(till, people):
     told = till.data("GET", address(till, "?limit=1&start=1"))
     assert (told["size"], told["total"]) == (1, 3)
     assert till.data("GET", address(till, "?start=999999999999"))["total"] == 3
-    assert till.data("GET", address(till, "?limit=99999"))["limit"] == 2000
+    for figure in ("99999", "9" * 40):
+        assert till.data("GET", address(till, f"?limit={figure}"))["limit"] == 2000
     assert till.data("GET", address(till, "?limit=0&start=-5"))["limit"] == 1
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
     [("?limit=x", "limit"), ("?start=1e3", "start"), ("?sort=phone", "sort"), ("?dir=up", "dir"),
-     ("?limit=" + "9" * 40, "limit"), ("?start=%C2%B2", "start")],
+     ("?start=%C2%B2", "start")],
 )  # fmt: skip
 def test_what_cannot_be_read(till, query, field):
     assert till.refused(400, "GET", address(till, query)).startswith(field)
